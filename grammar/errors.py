@@ -1,0 +1,58 @@
+"""The errors a user can cause. Every one says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class ProxforgeError(Exception):
+    """Bad input. ``kind`` is one word for machines, ``message`` the sentence for people.
+
+    ``line`` and ``column`` (both from 1) are given where the input is text, else None.
+    """
+
+    def __init__(self, kind: str, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.line = line
+        self.column = column
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: ``kind``, ``message``, ``line``, ``column``."""
+        return {"kind": self.kind, "message": self.message, "line": self.line, "column": self.column}
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the closest known name, or an empty string when none is close."""
+    found = difflib.get_close_matches(given[:80], list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+class ProxyError(ProxforgeError):
+    """A text that is not a valid proxy.
+
+    ``kind`` is one of ``syntax name type shape constant nonfinite size``. ``str(error)`` shows the line of the text
+    with a caret under the place.
+    """
+
+    def __init__(
+        self, kind: str, message: str, line: int | None = None, column: int | None = None, source: str | None = None
+    ) -> None:
+        super().__init__(kind, message, line, column)
+        self.source = source
+
+    def __str__(self) -> str:
+        head = f"{self.kind} error: {self.message}"
+        if self.source is None or self.line is None or self.column is None:
+            return head
+        lines = self.source.splitlines()
+        shown = lines[self.line - 1] if self.line <= len(lines) else ""
+        start = max(0, self.column - 1 - _BEFORE)  # a long line is cut around the caret
+        cut = shown[start : start + _SHOWN].replace("\t", " ")
+        return f"{head}\n  line {self.line}, column {self.column}\n    {cut}\n    {' ' * (self.column - 1 - start)}^"
+
+
+_BEFORE, _SHOWN = 60, 100

@@ -1,0 +1,199 @@
+"""Canonical form and what the compiler knows: every rule against the reference on hostile data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proxforge.grammar.canonical import RULES, canonical_pool
+from proxforge.grammar.errors import ProxyError
+from proxforge.grammar.expr import Node, Pool
+from proxforge.grammar.ops import OPS, Form
+from proxforge.grammar.parse import parse
+from proxforge.vm.evaluate import Evaluator
+from proxforge.vm.result import Status
+
+from tests.random_programs import random_score, random_source
+
+SAME = [
+    ("identity(abs(qkv.w))", "abs(qkv.w)"),
+    ("abs(abs(qkv.w))", "abs(qkv.w)"),
+    ("abs(square(qkv.w))", "square(qkv.w)"),
+    ("abs(exp(-qkv.w))", "exp(-qkv.w)"),
+    ("-(-qkv.w)", "qkv.w"),
+    ("mean(mean(qkv.w))", "mean(qkv.w)"),
+    ("sum(max(qkv.w))", "max(qkv.w)"),
+    ("frobenius(mean(qkv.w))", "abs(mean(qkv.w))"),
+    ("l1_norm(min(qkv.w))", "abs(min(qkv.w))"),
+    ("mean(qkv.w) @ mean(fc1.w)", "mean(fc1.w) * mean(qkv.w)"),
+    ("qkv.g + qkv.w", "qkv.w + qkv.g"),
+    ("-qkv.w + qkv.g", "qkv.g - qkv.w"),
+    ("qkv.w - -qkv.g", "qkv.g + qkv.w"),
+    ("qkv.w * 1 + 0", "qkv.w"),
+    ("square(-qkv.w)", "square(qkv.w)"),
+    ("abslog(abs(qkv.w))", "abslog(qkv.w)"),
+    ("relu(sigmoid(qkv.w))", "sigmoid(qkv.w)"),
+    ("frobenius(-fc1.w)", "frobenius(fc1.w)"),
+    ("sign(sign(qkv.w))", "sign(qkv.w)"),
+    ("(2 + 3) * params", "params * 5"),
+    ("qkv.w / 1", "qkv.w"),
+]
+
+
+@pytest.mark.parametrize(("written", "canonical"), SAME)
+def test_same_program_same_hash(written, canonical):
+    assert parse(written).digest == parse(canonical).digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("sqrt(square(qkv.w))", "abs(qkv.w)"),  # the square leaves float32's range
+        ("mean(qkv.w)", "normalized_sum(qkv.w)"),  # epsilon in the denominator
+        ("relu(qkv.w)", "qkv.w"),
+        ("qkv.w - qkv.g", "qkv.g - qkv.w"),
+        ("layer_sum(qkv.w)", "layer_mean(qkv.w)"),
+        ("qkv.w", "qkv.g"),
+    ],
+)
+def test_different_programs_differ(one, other):
+    assert parse(one).digest != parse(other).digest
+
+
+def test_hash_is_the_same_in_every_process():
+    assert parse("frobenius(sigmoid(qkv.w)) - log_softmax(abs(fc1.w))").digest.hex() == (
+        "059d3802bb236329e140e449dfd0b3fe"
+    )
+
+
+def both_forms(seed: int, depth: int) -> tuple[Node, Node] | None:
+    """One random program as drawn, and in canonical form; None where canonical form rejects it."""
+    try:
+        drawn = random_score(np.random.default_rng(seed), Pool(), depth)
+        return drawn, rebuilt(drawn)
+    except ProxyError as error:
+        assert error.kind == "nonfinite"
+        return None
+
+
+def rebuilt(node: Node) -> Node:
+    pool = canonical_pool()
+    made: dict[int, Node] = {}
+
+    def build(n: Node) -> Node:
+        if id(n) not in made:
+            if n.op.name == "statistic":
+                made[id(n)] = pool.statistic(str(n.attr))
+            elif n.op.name == "fact":
+                made[id(n)] = pool.fact(str(n.attr))
+            elif n.op.name == "number":
+                made[id(n)] = pool.number(float(n.attr), n.type.kind)
+            else:
+                made[id(n)] = pool.apply(n.op, *map(build, n.args))
+        return made[id(n)]
+
+    return build(node)
+
+
+SOURCE = random_source(3, [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (4, 6, 5, 3)], special=True)
+PLAIN = random_source(4, [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 2)])
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_canonical_form_computes_the_same(seed, depth):
+    """Also with zeros, huge, tiny and constant segments: the same status, and the same scores up to rounding."""
+    pair = both_forms(seed, depth)
+    if pair is None:
+        return
+    for source in (SOURCE, PLAIN):
+        found = Evaluator(source, range(len(source.networks)), backend_name="reference").run(list(pair))
+        np.testing.assert_array_equal(np.isfinite(found.scores[0]), np.isfinite(found.scores[1]))
+        finite = np.isfinite(found.scores[0])
+        np.testing.assert_allclose(found.scores[0][finite], found.scores[1][finite], rtol=1e-9, atol=1e-30)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_what_is_called_constant_is_constant_when_run(seed, depth):
+    try:
+        node = random_score(np.random.default_rng(seed), canonical_pool(), depth)
+    except ProxyError:
+        return
+    value = node.facts.value
+    if value is None:
+        return
+    for source in (SOURCE, PLAIN):
+        scores = Evaluator(source, range(len(source.networks)), backend_name="reference").run([node]).scores[0]
+        finite = scores[np.isfinite(scores)]
+        np.testing.assert_allclose(finite, value, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.algebra)
+def test_every_rule_is_reached(rule):
+    """Each rule fires on some program of two or three operations: none is dead."""
+    pool = canonical_pool()
+    leaves = [pool.statistic("qkv.w"), pool.statistic("qkv.g"), pool.number(1.0), pool.number(0.0), pool.number(2.0)]
+    operands = list(leaves)
+    operands += [pool.apply(op, leaves[0]) for op in OPS.values() if op.arity == 1 and op.form is not Form.LAYERS]
+    operands.append(pool.apply(OPS["-"], leaves[0], leaves[1]))
+    arity = OPS[rule.op].arity
+    cases = [(a,) for a in operands] if arity == 1 else [(a, b) for a in operands for b in operands]
+    assert any(rule.applies(c) and rule.rewrite(pool, c) for c in cases if _typed(rule.op, c))
+
+
+def _typed(op: str, args: tuple[Node, ...]) -> bool:
+    try:
+        Pool().apply(OPS[op], *args)
+    except ProxyError:
+        return False
+    return True
+
+
+SHAPE_ONLY = [
+    ("params", True),
+    ("depth * width", True),
+    ("frobenius(sign(qkv.w))", True),
+    ("sum(abs(sign(fc1.g)))", True),
+    ("frobenius(normalize(qkv.w))", True),
+    ("std(normalize(qkv.w))", True),
+    ("mean(softmax(fc2.w))", True),
+    ("layer_sum(l1_norm(softmax(fc2.w)))", True),
+    ("frobenius(square(sign(hidden.g)))", True),
+    ("softmax(qkv.w) + sign(abs(qkv.g))", True),
+    ("frobenius(qkv.w)", False),
+    ("frobenius(softmax(qkv.w))", False),
+    ("mean(sign(qkv.w))", False),
+    ("max(normalize(qkv.w))", False),
+    ("params * layer_mean(qkv.w)", False),
+    ("frobenius(sigmoid(qkv.w)) - log_softmax(abs(fc1.w))", False),
+]
+
+
+@pytest.mark.parametrize(("formula", "expected"), SHAPE_ONLY)
+def test_shape_only(formula, expected):
+    """The flag, and the truth: other weights of the same shapes leave a shape-only score as it is."""
+    node = parse(formula)
+    assert node.facts.shape_only is expected
+    shapes = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 2)]
+    runs = [
+        Evaluator(random_source(seed, shapes), range(3), backend_name="reference").run([node]).scores[0]
+        for seed in (1, 2)
+    ]
+    assert np.allclose(*runs, rtol=1e-6) is expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_shape_only_programs_do_not_see_the_weights(seed, depth):
+    try:
+        node = random_score(np.random.default_rng(seed), canonical_pool(), depth)
+    except ProxyError:
+        return
+    if not node.facts.shape_only:
+        return
+    shapes = [(4, 6, 5, 2), (8, 6, 3, 3)]
+    one, two = (Evaluator(random_source(s, shapes), range(2), backend_name="reference").run([node]) for s in (1, 2))
+    if one.status[0] == two.status[0] == Status.OK:
+        np.testing.assert_allclose(one.scores, two.scores, rtol=1e-4, atol=1e-9)

@@ -1,0 +1,166 @@
+"""Text -> expression: both forms, and every kind of error with its place."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proxforge.grammar.canonical import canonical_pool
+from proxforge.grammar.errors import ProxyError
+from proxforge.grammar.expr import Pool
+from proxforge.grammar.ops import OPS
+from proxforge.grammar.parse import MAX_LENGTH, parse
+from proxforge.grammar.text import latex, text
+
+from tests.random_programs import random_score
+
+
+@pytest.mark.parametrize(
+    ("written", "same"),
+    [
+        ("mean(qkv.w)", "qkv.w"),
+        ("layer_mean(mean(qkv.w))", "qkv.w"),
+        ("a = qkv.w\nb = a * a\nb", "qkv.w * qkv.w"),
+        ("a = qkv.w; a = abs(a); a", "abs(qkv.w)"),
+        ("  # nothing\n\n abs( qkv.w ) # all of it\n;", "abs(qkv.w)"),
+        ("(qkv.w\n +\n qkv.g)", "qkv.w + qkv.g"),
+        ("F1 * F1g", "qkv.w * qkv.g"),
+        ("qkv.w - qkv.g - qkv.v", "(qkv.w - qkv.g) - qkv.v"),
+        ("qkv.w + qkv.g * 2", "qkv.w + (qkv.g * 2)"),
+        ("-qkv.w * 2", "(-qkv.w) * 2"),
+        ("layer_sum(abs(qkv.w))", "layer_sum(mean(abs(qkv.w)))"),
+        ("1.5e1 * params", "15 * params"),
+    ],
+)
+def test_two_ways_to_write_one_program(written, same):
+    assert parse(written).digest == parse(same).digest
+
+
+def test_precedence_is_not_flat():
+    assert parse("qkv.w - (qkv.g - qkv.v)").digest != parse("qkv.w - qkv.g - qkv.v").digest
+    assert parse("(qkv.w + qkv.g) * 2").digest != parse("qkv.w + qkv.g * 2").digest
+
+
+ERRORS = [
+    ("", "syntax", 1, 1, "empty"),
+    ("# only a comment", "syntax", 1, 17, "too early"),
+    ("abs(qkv.w", "syntax", 1, 10, "expected ')'"),
+    ("abs qkv.w", "syntax", 1, 5, "'qkv.w' is out of place"),
+    ("qkv.w)", "syntax", 1, 6, "')' is out of place"),
+    ("qkv.w ? 2", "syntax", 1, 7, "'?' has no meaning"),
+    ("a = qkv.w\nb = abs(a)", "syntax", 2, 1, "last line"),
+    ("qkv.w\nfc1.w", "syntax", 2, 1, "only the last line"),
+    ("abs + 2", "syntax", 1, 1, "parentheses"),
+    ("frobenus(qkv.w)", "name", 1, 1, "did you mean 'frobenius'?"),
+    ("abs(qkw.w)", "name", 1, 5, "did you mean 'qkv.w'?"),
+    ("x = qkv.w\nabs(y)", "name", 2, 5, "'y' is not known"),
+    ("parms * depth", "name", 1, 1, "did you mean 'params'?"),
+    ("log = qkv.w\nlog", "name", 1, 1, "cannot be assigned"),
+    ("abs(qkv.w, fc1.w)", "type", 1, 1, "takes 1 operand, 2 were given"),
+    ("abs()", "type", 1, 1, "takes 1 operand, 0 were given"),
+    ("params + qkv.w", "type", 1, 8, "cannot join Score and Matrix[3q, d]"),
+    ("qkv.w @ mean(fc1.w)", "type", 1, 7, "use '*' to scale"),
+    ("log(params)", "type", 1, 1, "Scores combine with"),
+    ("layer_sum(params)", "type", 1, 1, "inside a layer"),
+    ("abs(qkv.w + fc1.w)", "shape", 1, 11, "got Matrix[3q, d] and Matrix[m, d]"),
+    ("fc1.w @ fc1.w", "shape", 1, 7, "d columns meet m rows"),
+    ("3", "constant", 1, 1, "the score is 3"),
+    ("abs(qkv.w) * 0", "constant", 1, 1, "the score is 0"),
+    ("mean(normalize(fc1.g))", "constant", 1, 1, "the score is 0"),
+    ("softmax(mean(qkv.w))", "constant", 1, 1, "the score is 1"),
+    ("qkv.w - qkv.w", "constant", 1, 1, "the score is 0"),
+    ("min(min_max(qkv.w))", "constant", 1, 1, "the score is 0"),
+    ("std(mean(qkv.w))", "nonfinite", 1, 1, "no unbiased standard deviation"),
+    ("1e39 * qkv.w", "nonfinite", 1, 1, "exceeds float32"),
+    ("(" * 300 + "qkv.w", "size", 1, 201, "parentheses"),
+    ("qkv.w" + " + qkv.w * qkv.g" * 900, "size", 1, None, "nested operations"),
+    ("x" * (MAX_LENGTH + 1), "size", None, None, "characters"),
+]
+
+
+@pytest.mark.parametrize(
+    ("formula", "kind", "line", "column", "part"), ERRORS, ids=[e[0][:24] or "empty" for e in ERRORS]
+)
+def test_errors_say_what_where_and_what_to_do(formula, kind, line, column, part):
+    with pytest.raises(ProxyError) as caught:
+        parse(formula)
+    error = caught.value
+    assert error.kind == kind
+    assert part in error.message
+    assert error.line == line
+    if column is not None:
+        assert error.column == column
+
+
+def test_the_caret_stands_under_the_place():
+    with pytest.raises(ProxyError) as caught:
+        parse("a = qkv.w\n  abs(a) + fc1.w")
+    assert str(caught.value).splitlines()[-3:] == ["  line 2, column 10", "      abs(a) + fc1.w", "             ^"]
+
+
+def test_a_megabyte_of_parentheses_is_refused_at_once():
+    start = time.perf_counter()
+    with pytest.raises(ProxyError) as caught:
+        parse("(" * 1_000_000)
+    assert caught.value.kind == "size"
+    assert time.perf_counter() - start < 1.0  # a hang guard, three orders of magnitude above what it takes
+
+
+def test_many_names_and_long_chains():
+    lines = "\n".join(f"v{i} = v{i - 1} * 1.5" if i else "v0 = qkv.w" for i in range(200))
+    assert parse(f"{lines}\nv199").depth > 200
+    with pytest.raises(ProxyError, match="names are assigned"):
+        parse("\n".join(f"v{i} = qkv.w" for i in range(300)) + "\nv0")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="qkv.w fc1g()+-*/@=;\n#123absmean_hidden", max_size=60))
+def test_any_text_is_a_program_or_a_proxy_error(formula):
+    try:
+        parse(formula)
+    except ProxyError as error:
+        assert error.message
+        assert str(error)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=80))
+def test_any_unicode_is_a_program_or_a_proxy_error(formula):
+    try:
+        parse(formula)
+    except ProxyError as error:
+        assert error.message
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+def test_text_of_a_random_program_parses_to_the_same_program(seed, depth):
+    node = random_score(np.random.default_rng(seed), canonical_pool(), depth)
+    if node.facts.value is None:
+        assert parse(text(node)).digest == node.digest
+
+
+def test_shared_parts_are_named_when_the_formula_is_long():
+    pool = canonical_pool()
+    node = pool.statistic("qkv.w")
+    for _ in range(40):
+        node = pool.apply(OPS["*"], node, node)
+    written = text(pool.score(node))
+    assert len(written) < 1500  # written out it would have 2^40 factors
+    assert parse(written).digest == pool.score(node).digest
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_latex_of_every_op_is_balanced(name):
+    op = OPS[name]
+    pool = Pool()
+    operands = ("qkv.w", "qkv.g") if name != "@" else ("fc2.w", "fc1.w")
+    node = pool.score(pool.apply(op, *(pool.statistic(s) for s in operands[: op.arity])))
+    shown = latex(node)
+    assert shown.count("{") == shown.count("}")
+    assert shown.count(r"\left") == shown.count(r"\right")
+    assert "{0}" not in shown
+    assert "W_" in shown

@@ -1,0 +1,1 @@
+"""Compiler to bytecode, verifier, and the backends that run programs over a statistics cache."""

@@ -1,0 +1,80 @@
+"""The float64 reference: one network, one layer, one instruction at a time. It defines what every program means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...grammar.reference import in_range
+from ...grammar.types import Kind
+from ..program import FACT_NAMES, Program
+from ..source import Source
+from . import Array
+
+
+class ReferenceBackend:
+    """numpy, float64, whole segments. Slow and obvious."""
+
+    name = "reference"
+    device = "cpu"
+
+    def __init__(self, source: Source, networks: Sequence[int]) -> None:
+        self._source = source
+        self._networks = tuple(networks)
+
+    def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
+        """See `Backend.run`."""
+        scores = np.empty((len(program.outputs), len(self._networks)))
+        kept: list[list[float]] = [[] for _ in keep]
+        place = 0
+        with np.errstate(all="ignore"):
+            for column, network in enumerate(self._networks):
+                files: list[dict[int, Array]] = []
+                for layer in range(self._source.networks[network].layers):
+                    remembered = [np.asarray(r[place]) for r in recalled]
+                    scalars, values = self._layer(program, network, layer, remembered)
+                    files.append(scalars)
+                    for row, index in zip(kept, keep, strict=True):
+                        row.append(float(values[index]))
+                    place += 1
+                scores[:, column] = self._network(program, network, files)
+        return scores, np.array(kept).reshape(len(keep), place)
+
+    def _layer(
+        self, program: Program, network: int, layer: int, recalled: list[Array]
+    ) -> tuple[dict[int, Array], dict[int, Array]]:
+        """The Scalar registers after the layer's instructions, and the Scalar of every instruction."""
+        registers: tuple[dict[int, Array], dict[int, Array]] = ({}, {})
+        scalars: dict[int, Array] = {}
+        for i, (opcode, dst, src) in enumerate(program.instructions(0, program.split)):
+            if opcode.name == "load.m":
+                value = in_range(self._source.read(network, program.statistics[src[0]], layer).astype(np.float64))
+            elif opcode.name == "recall.s":
+                value = recalled[src[0]]
+            elif opcode.op is None:
+                value = np.asarray(program.constants[src[0]])
+            else:
+                operands = (registers[k][r] for k, r in zip(opcode.operands, src, strict=False))
+                value = in_range(np.asarray(opcode.op.reference(*operands)))
+            registers[opcode.result][dst] = value
+            if opcode.result is Kind.SCALAR:
+                scalars[i] = value
+        return registers[Kind.SCALAR], scalars
+
+    def _network(self, program: Program, network: int, layers: list[dict[int, Array]]) -> list[float]:
+        size = self._source.networks[network].size
+        registers: dict[int, Array] = {}
+        for opcode, dst, src in program.instructions(program.split):
+            if opcode.name == "fact.x":
+                value = np.asarray(float(getattr(size, FACT_NAMES[src[0]])))
+            elif opcode.op is None:
+                value = np.asarray(program.constants[src[0]])
+            elif opcode.operands == (Kind.SCALAR,):
+                column = np.array([float(file[src[0]]) for file in layers])
+                value = in_range(np.asarray(opcode.op.reference(column)))
+            else:
+                operands = (registers[r] for _, r in zip(opcode.operands, src, strict=False))
+                value = in_range(np.asarray(opcode.op.reference(*operands)))
+            registers[dst] = value
+        return [float(registers[int(r)]) for r in program.outputs]

@@ -1,0 +1,252 @@
+"""The torch backend: CPU or GPU, a whole population over batches of layers of one shape.
+
+Arithmetic is float64 in float32's range (`_in_range`), so values and statuses are the reference's up to float64
+rounding. The largest float32 number is taken as 2^128, which differs from it by half a unit in its last place.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from ...grammar.errors import ProxforgeError
+from ...grammar.reference import EPS, FLOAT32_TINY
+from ...grammar.types import Kind
+from ..layers import finish
+from ..program import OPCODES, Program
+from ..source import Source, fact_table
+from . import Array
+
+CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
+"""Elements of one statistic in one batch: in the caches of a CPU, enough to fill a GPU."""
+RESIDENT = {"cpu": 1 << 30, "cuda": 1 << 33}
+"""Bytes of batches that stay on the device between runs."""
+
+_ALL = (1, 2)
+_SHIFT = 2.0**896  # 2^128 * 2^896 overflows float64, and scaling by a power of two is exact
+_BELOW_TINY = float(np.nextafter(FLOAT32_TINY, 0.0))
+
+
+def _in_range(x: Tensor) -> Tensor:
+    """Beyond float32's largest number inf, below its smallest normal number +0; ``x`` is overwritten."""
+    return hardshrink(x.mul_(_SHIFT).mul_(1.0 / _SHIFT), _BELOW_TINY)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x[:, None, None]
+
+
+def _log(x: Tensor) -> Tensor:
+    return torch.where(x < 0, torch.nan, x).add_(EPS).log_()
+
+
+def _abslog(x: Tensor) -> Tensor:
+    return torch.where(x == 0, 1.0, x).abs_().log_()
+
+
+def _sign(x: Tensor) -> Tensor:
+    return torch.where(x.isnan(), x, x.sign())
+
+
+def _normalize(x: Tensor) -> Tensor:
+    low, high = torch.aminmax(x.flatten(1), dim=1)
+    centred = x - x.mean(_ALL, keepdim=True)
+    spread = _rows((centred.square().sum(_ALL) / max(x[0].numel() - 1, 1)).sqrt_())
+    return torch.where(_rows(low == high), centred * 0.0, centred / spread)
+
+
+def _min_max(x: Tensor) -> Tensor:
+    low, high = (_rows(e) for e in torch.aminmax(x.flatten(1), dim=1))
+    return (x - low) / (high - low + EPS)
+
+
+def _std(x: Tensor) -> Tensor:
+    count = x[0].numel()
+    if count < 2:
+        return torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
+    centred = x - x.mean(_ALL, keepdim=True)
+    return (centred.square_().sum(_ALL) / (count - 1)).sqrt_()
+
+
+MAP: dict[str, Callable[[Tensor], Tensor]] = {
+    "log": _log,
+    "abslog": _abslog,
+    "abs": torch.abs,
+    "square": torch.square,
+    "exp": torch.exp,
+    "normalize": _normalize,
+    "relu": lambda x: x.clamp(min=0.0),
+    "inv": lambda x: (x + EPS).reciprocal_(),
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: x.softmax(1),
+    "log_softmax": lambda x: x.log_softmax(1),
+    "sqrt": lambda x: x.clamp(min=0.0).sqrt_(),
+    "neg": torch.neg,
+    "min_max": _min_max,
+    "identity": torch.clone,
+    "sign": _sign,
+}
+"""Ops that keep the shape: ``[B, r, c]`` -> ``[B, r, c]``, always a new tensor. A Scalar comes as ``[B, 1, 1]``."""
+
+REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "frobenius": lambda x: x.square().sum(_ALL).sqrt_(),
+    "normalized_sum": lambda x: x.sum(_ALL) / (x[0].numel() + EPS),
+    "l1_norm": lambda x: x.abs().sum(_ALL) / (x[0].numel() + EPS),
+    "mean": lambda x: x.mean(_ALL),
+    "std": _std,
+    "sum": lambda x: x.sum(_ALL),
+    "min": lambda x: x.amin(_ALL),
+    "max": lambda x: x.amax(_ALL),
+}
+"""Ops that reduce all elements: ``[B, r, c]`` -> ``[B]``, always a new tensor."""
+
+SCALAR_REDUCE = {**dict.fromkeys(("normalized_sum", "mean", "sum", "min", "max"), torch.clone)} | {
+    "frobenius": torch.abs,
+    "l1_norm": torch.abs,
+    "std": lambda s: torch.full_like(s, torch.nan),
+}
+"""The same ops on a Scalar ``[B]``."""
+
+JOIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "+": torch.add,
+    "-": torch.sub,
+    "*": torch.mul,
+    "/": torch.div,
+    "@": torch.matmul,
+}
+"""Ops of two operands."""
+
+_KEEPS_RANGE = frozenset(("log", "abslog", "abs", "relu", "sqrt", "identity", "sign", "min", "max"))
+"""Ops whose results are in range when their operands are. ``neg`` is none: there is no -0 in the language."""
+
+
+class _Batch:
+    """Layers whose segments agree in shape: (network, layer) pairs and their places among all layers."""
+
+    def __init__(self, layers: list[tuple[int, int]], places: list[int]) -> None:
+        self.layers = layers
+        self.places = torch.tensor(places)
+
+
+class TorchBackend:
+    """See `Backend`. ``device``: ``auto`` (a GPU if torch sees one), ``cpu``, ``cuda``, ``cuda:1``, .."""
+
+    name = "torch"
+
+    def __init__(self, source: Source, networks: Sequence[int], device: str = "auto") -> None:
+        self._device = _device(device)
+        self.device = str(self._device)
+        self._source = source
+        self._networks = tuple(networks)
+        self._counts = [source.networks[i].layers for i in self._networks]
+        self._facts = fact_table(source, self._networks)
+        self._chunk = CHUNK[self._device.type]
+        self._batches = self._grouped(sorted(source.statistics))
+        self._resident: OrderedDict[tuple[str, tuple[tuple[int, int], ...]], Tensor] = OrderedDict()
+        self._bytes = 0
+
+    @torch.inference_mode()
+    def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
+        """See `Backend.run`."""
+        total = sum(self._counts)
+        remembered = [torch.as_tensor(r, dtype=torch.float64, device=self._device) for r in recalled]
+        slots = {index: row for row, index in enumerate(keep)}
+        kept = torch.empty((len(slots), total), dtype=torch.float64, device=self._device)
+        live = _scalars_of_scores(program)
+        final = {r: torch.empty(total, dtype=torch.float64, device=self._device) for r in live}
+        for batch in self._batches:
+            scalars = self._layers(program, batch, remembered, slots, kept)
+            for register in live:
+                final[register][batch.places.to(self._device)] = scalars[register]
+        scalars_now = {r: t.cpu().numpy() for r, t in final.items()}
+        return finish(program, scalars_now, self._counts, self._facts), kept.cpu().numpy()
+
+    def _layers(
+        self, program: Program, batch: _Batch, recalled: list[Tensor], slots: dict[int, int], kept: Tensor
+    ) -> dict[int, Tensor]:
+        places = batch.places.to(self._device)
+        registers: tuple[dict[int, Tensor], dict[int, Tensor]] = ({}, {})
+        for i, (opcode, dst, src) in enumerate(program.instructions(0, program.split)):
+            if opcode.name == "load.m":
+                value = self._load(program.statistics[src[0]], batch)
+            elif opcode.name == "recall.s":
+                value = recalled[src[0]][places]
+            elif opcode.op is None:
+                value = torch.full_like(places, program.constants[src[0]], dtype=torch.float64)
+            else:
+                operands = [registers[k][r] for k, r in zip(opcode.operands, src, strict=False)]
+                value = _apply(opcode.op.name, opcode.operands, operands)
+            registers[opcode.result][dst] = value
+            if i in slots:
+                kept[slots[i], places] = value
+        return registers[Kind.SCALAR]
+
+    def _grouped(self, statistics: Sequence[str]) -> list[_Batch]:
+        """Batches of layers whose segments agree in shape, within the size limit; the same for every program, so that
+        a value does not depend on what runs beside it."""
+        groups: dict[tuple[tuple[int, int], ...], list[tuple[int, int, int]]] = {}
+        place = 0
+        for network, count in zip(self._networks, self._counts, strict=True):
+            for layer in range(count):
+                shapes = tuple(self._source.shape(network, s, layer) for s in statistics)
+                groups.setdefault(shapes, []).append((network, layer, place))
+                place += 1
+        batches = []
+        for shapes, members in groups.items():
+            step = max(1, self._chunk // max(r * c for r, c in shapes))
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                batches.append(_Batch([(n, layer) for n, layer, _ in part], [p for *_, p in part]))
+        return batches
+
+    def _load(self, statistic: str, batch: _Batch) -> Tensor:
+        """The segments as float64 ``[B, r, c]``; recently used ones are still there in float32."""
+        key = (statistic, tuple(batch.layers))
+        stacked = self._resident.pop(key, None)
+        if stacked is None:
+            segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
+            stacked = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY)
+            self._bytes += stacked.nbytes
+        self._resident[key] = stacked
+        while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
+            self._bytes -= self._resident.popitem(last=False)[1].nbytes
+        return stacked.to(torch.float64)
+
+
+def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor:
+    if len(operands) == 2:
+        if kinds[0] is not kinds[1]:
+            operands = [_rows(x) if k is Kind.SCALAR else x for k, x in zip(kinds, operands, strict=True)]
+        combine = torch.mul if name == "@" and kinds[0] is Kind.SCALAR else JOIN[name]
+        return _in_range(combine(*operands))
+    x = operands[0]
+    if name in REDUCE:
+        value = REDUCE[name](x) if kinds[0] is Kind.MATRIX else SCALAR_REDUCE[name](x)
+    else:
+        value = MAP[name](x) if kinds[0] is Kind.MATRIX else MAP[name](_rows(x)).flatten()
+    return value if name in _KEEPS_RANGE else _in_range(value)
+
+
+def _scalars_of_scores(program: Program) -> list[int]:
+    """The Scalar registers that the networks' part reads."""
+    rest = zip(program.opcode[program.split :], program.src[program.split :], strict=True)
+    return sorted({int(src[0]) for code, src in rest if OPCODES[code].operands == (Kind.SCALAR,)})
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ProxforgeError("device", f"'{name}' is no torch device; expected cpu, cuda or cuda:<index>") from None
+    if device.type not in CHUNK:
+        raise ProxforgeError("device", f"the device '{name}' is not supported; expected cpu, cuda or cuda:<index>")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ProxforgeError("device", f"torch sees {torch.cuda.device_count()} CUDA devices, '{name}' is none of them")
+    return device

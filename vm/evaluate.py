@@ -1,0 +1,85 @@
+"""Scores of populations over one set of networks; Scalars that were reduced once are remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grammar.expr import Node
+from ..grammar.ops import Form
+from ..grammar.types import Kind
+from .backends import backend
+from .compile import assemble
+from .result import Result, judge
+from .source import Source
+
+MEMORY = 1 << 28
+"""Bytes of remembered Scalars."""
+
+
+@dataclass
+class Counters:
+    """What was done. ``programs`` scored, ``instructions`` run, ``reduced``: reductions of matrices computed,
+    ``recalled``: reductions that had been computed before."""
+
+    programs: int = 0
+    instructions: int = 0
+    reduced: int = 0
+    recalled: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """As plain numbers by name."""
+        return asdict(self)
+
+
+class Evaluator:
+    """Runs populations over the same networks again and again, as a search does.
+
+    ``networks``: indices into ``source.networks``. A result never depends on what was run before.
+    """
+
+    def __init__(
+        self, source: Source, networks: Sequence[int], *, backend_name: str = "auto", device: str = "auto"
+    ) -> None:
+        self.networks = tuple(networks)
+        self.counters = Counters()
+        self._backend = backend(backend_name, source, self.networks, device)
+        self._memory: OrderedDict[bytes, NDArray[np.float64]] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def backend(self) -> str:
+        """Name and device of the backend that runs."""
+        return f"{self._backend.name} ({self._backend.device})"
+
+    def run(self, roots: Sequence[Node]) -> Result:
+        """Scores and statuses of Score expressions, ``[P, A]``."""
+        if not roots:
+            return judge(np.empty((0, len(self.networks))))
+        program, order = assemble(roots, lambda n: n.digest in self._memory)
+        recalled = [self._memory[bytes.fromhex(name)] for name in program.recalled]
+        for name in program.recalled:
+            self._memory.move_to_end(bytes.fromhex(name))
+        keep = [i for i, n in enumerate(order) if _reduction(n) and n.digest not in self._memory]
+        scores, kept = self._backend.run(program, recalled, keep)
+        self.counters.programs += len(roots)
+        self.counters.instructions += len(program)
+        self.counters.reduced += len(keep)
+        self.counters.recalled += len(recalled)
+        for index, values in zip(keep, kept, strict=True):
+            self._remember(order[index].digest, values)
+        return judge(scores)
+
+    def _remember(self, digest: bytes, values: NDArray[np.float64]) -> None:
+        self._memory[digest] = values
+        self._bytes += values.nbytes
+        while self._bytes > MEMORY:
+            self._bytes -= self._memory.popitem(last=False)[1].nbytes
+
+
+def _reduction(node: Node) -> bool:
+    return node.op.form is Form.REDUCE and node.args[0].type.kind is Kind.MATRIX

@@ -1,0 +1,62 @@
+"""The last part of a program, for all networks at once: reductions over layers and arithmetic of Scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grammar.reference import in_range
+from ..grammar.types import Kind
+from .program import Program
+
+Array = NDArray[np.float64]
+
+
+def _sum(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
+    return np.asarray(np.add.reduceat(values, starts))
+
+
+def _mean(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
+    return _sum(values, starts, counts) / counts
+
+
+def _std(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
+    centred = values - np.repeat(_mean(values, starts, counts), counts.astype(np.intp))
+    spread = np.sqrt(_sum(centred * centred, starts, counts) / np.maximum(counts - 1, 1))
+    return np.where(counts > 1, spread, np.nan)
+
+
+LAYER_OPS: dict[str, Callable[[Array, NDArray[np.intp], Array], Array]] = {
+    "layer_mean": _mean,
+    "layer_sum": _sum,
+    "layer_min": lambda v, starts, counts: np.asarray(np.minimum.reduceat(v, starts)),
+    "layer_max": lambda v, starts, counts: np.asarray(np.maximum.reduceat(v, starts)),
+    "layer_std": _std,
+}
+"""Reductions of ``[T]`` layer values to ``[A]`` networks."""
+
+
+def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], facts: Array) -> Array:
+    """Scores ``[P, A]`` from the Scalar registers after the layers' part.
+
+    ``scalars``: register -> float64 ``[T]``, layers of all networks in order. ``counts``: layers per network ``[A]``.
+    ``facts``: float64 ``[fact, A]``.
+    """
+    length = np.asarray(counts, np.float64)
+    starts = np.concatenate(([0], np.cumsum(np.asarray(counts, np.intp))[:-1])).astype(np.intp)
+    registers: dict[int, Array] = {}
+    with np.errstate(all="ignore"):
+        for opcode, dst, src in program.instructions(program.split):
+            if opcode.name == "fact.x":
+                value = facts[src[0]]
+            elif opcode.op is None:
+                value = np.full(len(length), program.constants[src[0]])
+            elif opcode.operands == (Kind.SCALAR,):
+                value = in_range(LAYER_OPS[opcode.op.name](scalars[src[0]], starts, length))
+            else:
+                operands = (registers[r] for _, r in zip(opcode.operands, src, strict=False))
+                value = in_range(np.asarray(opcode.op.reference(*operands)))
+            registers[dst] = value
+    return np.stack([registers[int(r)] for r in program.outputs])
