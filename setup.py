@@ -7,7 +7,7 @@ FOLDERS = ("grammar", "stats_cache", "vm", "search", "bench")
 folders = find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])
 
 setup(
-    packages=["proxforge", *(f"proxforge.{name}" for name in folders)],
+    packages=[*find_packages(include=["proxforge", "proxforge.*"]), *(f"proxforge.{name}" for name in folders)],
     package_dir={"proxforge": "proxforge", **{f"proxforge.{name}": name.replace(".", "/") for name in folders}},
     package_data={
         "proxforge": ["py.typed"],

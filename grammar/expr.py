@@ -135,6 +135,8 @@ def _result(op: Op, args: tuple[Node, ...]) -> Type:
     types = tuple(a.type for a in args)
     if len(args) != op.arity:
         raise ProxyError("type", f"'{op.name}' takes {op.arity} operand{'s'[: op.arity > 1]}, {len(args)} were given")
+    if op.name == "/" and args[1].facts.value == 0:
+        raise ProxyError("nonfinite", "the divisor of '/' is 0 for every network, so the quotient has no value")
     if any(t.kind is Kind.SCORE for t in types):
         return _score_result(op, types)
     first = types[0]

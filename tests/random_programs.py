@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from proxforge.grammar.errors import ProxyError
 from proxforge.grammar.expr import Node, Pool
 from proxforge.grammar.ops import OPS, Op

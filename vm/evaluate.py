@@ -14,8 +14,9 @@ from ..grammar.ops import Form
 from ..grammar.types import Kind
 from .backends import backend
 from .compile import assemble
+from .program import FACT_NAMES
 from .result import Result, judge
-from .source import Source
+from .source import Source, fact_table
 
 MEMORY = 1 << 28
 """Bytes of remembered Scalars."""
@@ -47,9 +48,14 @@ class Evaluator:
     ) -> None:
         self.networks = tuple(networks)
         self.counters = Counters()
+        self._facts = fact_table(source, self.networks)
         self._backend = backend(backend_name, source, self.networks, device)
         self._memory: OrderedDict[bytes, NDArray[np.float64]] = OrderedDict()
         self._bytes = 0
+
+    def facts(self, name: str) -> NDArray[np.float64]:
+        """One of the networks' own facts (``params``, ``flops``, ``depth``, ``width``), float64 ``[A]``."""
+        return np.asarray(self._facts[FACT_NAMES.index(name)])
 
     @property
     def backend(self) -> str:

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proxforge.grammar.errors import ProxforgeError, ProxyError
 from proxforge.grammar.expr import Node, Pool
 from proxforge.grammar.ops import OPS, Op
-from proxforge.grammar.reference import in_range
 from proxforge.grammar.text import text
 from proxforge.grammar.types import STATISTICS, Kind
-from proxforge.vm.backends import reference as reference_backend
 from proxforge.vm.backends import torch as torch_backend
 from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.program import OPCODES
 from proxforge.vm.result import Status
-
 from tests.random_programs import random_score, random_source
+from tests.rounding import reference_run, rounding
 
 BOUND = 1e-9
 """Relative to the largest score: the torch backend computes in float64, so far below the promised 1e-5."""
@@ -31,44 +30,23 @@ SOURCES = {
 }
 
 
-NOISE = 1e-13
-"""Relative disturbance of every intermediate value, to see which digits of a score mean anything."""
-
-
-def disturbed(source, nodes: list[Node], seed: int) -> np.ndarray:
-    """The reference's scores when every value it makes is off by up to NOISE."""
-    rng = np.random.default_rng(seed)
-
-    def noisy(x):
-        return in_range(x * (1.0 + NOISE * rng.uniform(-1.0, 1.0, np.shape(x))))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference_backend, "in_range", noisy)
-        return Evaluator(source, range(len(source.networks)), backend_name="reference").run(nodes).scores
-
-
 def agree(source, nodes: list[Node], device: str = "cpu") -> int:
     """The torch backend's scores are the reference's, to BOUND beyond what rounding itself can do to them.
 
     A score that a disturbance of 1e-13 turns into another (a sum that cancels, the sign of a 0) has no digits to agree
     on, and its status may be either. Returns how many programs have a score and were compared.
     """
-    networks = range(len(source.networks))
-    expected = Evaluator(source, networks, backend_name="reference").run(nodes)
-    found = Evaluator(source, networks, backend_name="torch", device=device).run(nodes)
-    moved = np.stack([disturbed(source, nodes, seed) for seed in range(3)])
-    steady = (np.isfinite(moved) == np.isfinite(expected.scores)).all(axis=0)
+    expected = reference_run(source, nodes)
+    found = Evaluator(source, range(len(source.networks)), backend_name="torch", device=device).run(nodes)
+    noise, steady = rounding(source, nodes, expected.scores)
     finite = np.isfinite(expected.scores) & steady
     np.testing.assert_array_equal(np.isfinite(found.scores)[steady], np.isfinite(expected.scores)[steady])
     with np.errstate(invalid="ignore"):
-        rounding = np.where(finite, np.abs(moved - expected.scores).max(axis=0), 0.0)
         error = np.where(finite, np.abs(expected.scores - found.scores), 0.0)
     scale = np.where(finite, np.abs(expected.scores), 0.0).max(axis=1, keepdims=True)
-    wrong = error > BOUND * scale + 100.0 * rounding
-    assert not wrong.any(), [
-        (text(nodes[i]), expected.scores[i], found.scores[i]) for i in np.nonzero(wrong.any(axis=1))[0]
-    ]
-    certain = steady.all(axis=1) & (rounding.max(axis=1) < 1e-11 * scale[:, 0])
+    wrong = (error > BOUND * scale + noise).any(axis=1)
+    assert not wrong.any(), [(text(nodes[i]), expected.scores[i], found.scores[i]) for i in np.nonzero(wrong)[0]]
+    certain = steady.all(axis=1) & (noise.max(axis=1) < 1e-9 * scale[:, 0])
     np.testing.assert_array_equal(found.status[certain], expected.status[certain])
     return int((certain & (expected.status == Status.OK)).sum())
 

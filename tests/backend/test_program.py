@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proxforge.grammar.expr import Pool
 from proxforge.vm.compile import compile_nodes, compile_text
 from proxforge.vm.program import CODE, OPCODES, Program
 from proxforge.vm.verify import VerifyError, verify
-
 from tests.random_programs import random_score
 
 FORMULA = "layer_sum(sum(fc2.w @ fc1.w)) / params + layer_mean(frobenius(sigmoid(qkv.w)) - log_softmax(abs(fc1.w))) * 2"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from proxforge.vm.compile import compile_text
 from proxforge.vm.evaluate import Evaluator
-
 from tests.random_programs import random_source
 
 FILE = Path(__file__).with_name("programs.json")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from proxforge.grammar.ops import OP_SETS, OPS, Form
 from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY, in_range
 from proxforge.grammar.types import ALIASES, AUTOPROX_INPUTS, STATISTICS, Kind

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.errors import ProxyError
 from proxforge.grammar.expr import Pool
 from proxforge.grammar.ops import OPS
 from proxforge.grammar.parse import MAX_LENGTH, parse
 from proxforge.grammar.text import latex, text
-
 from tests.random_programs import random_score
 
 
@@ -74,6 +74,7 @@ ERRORS = [
     ("qkv.w - qkv.w", "constant", 1, 1, "the score is 0"),
     ("min(min_max(qkv.w))", "constant", 1, 1, "the score is 0"),
     ("std(mean(qkv.w))", "nonfinite", 1, 1, "no unbiased standard deviation"),
+    ("qkv.w / sum(normalize(fc1.w))", "nonfinite", 1, 7, "divisor of '/' is 0"),
     ("1e39 * qkv.w", "nonfinite", 1, 1, "exceeds float32"),
     ("(" * 300 + "qkv.w", "size", 1, 201, "parentheses"),
     ("qkv.w" + " + qkv.w * qkv.g" * 900, "size", 1, None, "nested operations"),

@@ -198,7 +198,7 @@ class TorchBackend:
                 place += 1
         batches = []
         for shapes, members in groups.items():
-            step = max(1, self._chunk // max(r * c for r, c in shapes))
+            step = max(1, self._chunk // max((r * c for r, c in shapes), default=1))
             for start in range(0, len(members), step):
                 part = members[start : start + step]
                 batches.append(_Batch([(n, layer) for n, layer, _ in part], [p for *_, p in part]))

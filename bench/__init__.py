@@ -1,0 +1,1 @@
+"""Ground truth, published proxies, tables: what a proxy is measured against."""

@@ -1,0 +1,150 @@
+"""The table of proxies on a benchmark: correlations with intervals, beside the baselines that look at no statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grammar.canonical import canonical_pool
+from ..grammar.expr import Pool
+from ..search.correlation import kendall, kendall_interval, partial_kendall, pearson, settled, spearman
+from ..vm.compile import Proxy, compile_text
+from ..vm.evaluate import Evaluator
+from ..vm.result import Status
+from .proxies import BASELINES, PUBLISHED
+
+if TYPE_CHECKING:
+    import pandas
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One proxy against one target, over the ``n`` networks that were measured on it.
+
+    ``proxy``: as it was given; ``formula``: in canonical form. ``kendall``: tau-b, ``kendall_ci``: its 95 % bootstrap
+    interval, ``spearman``, ``pearson``; ``partial_kendall``: tau-b given #params. None where a value does not exist.
+    ``status``: ``ok``, or why there is no score. ``baseline``: one of the baselines that look at no statistic.
+    ``shape_only``: the score is a function of the network's shapes alone.
+    """
+
+    proxy: str
+    target: str
+    n: int
+    kendall: float | None
+    kendall_ci: tuple[float, float] | None
+    spearman: float | None
+    pearson: float | None
+    partial_kendall: float | None
+    status: str
+    baseline: bool
+    shape_only: bool
+    formula: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"kendall_ci": None if self.kendall_ci is None else list(self.kendall_ci)}
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Proxies on ``n`` networks of a benchmark. ``split``: the part of the networks, ``backend``: what ran.
+
+    ``scores``: proxy as given -> float64 ``[n]``, one score per network (not finite where the proxy has none).
+    """
+
+    benchmark: str
+    n: int
+    split: str
+    backend: str
+    rows: tuple[Row, ...]
+    scores: Mapping[str, Array] = field(repr=False, compare=False, default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "benchmark": self.benchmark,
+            "n": self.n,
+            "split": self.split,
+            "backend": self.backend,
+            "rows": [r.to_dict() for r in self.rows],
+        }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """One row per proxy and target."""
+        import pandas
+
+        return pandas.DataFrame([asdict(r) for r in self.rows])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A compiled proxy with the name it has in a table."""
+
+    label: str
+    proxy: Proxy
+    baseline: bool
+
+
+def entries(formulas: Sequence[str], pool: Pool | None = None) -> list[Entry]:
+    """The proxies of a table: those given (formulas, or names of published ones), then the baselines not among them.
+
+    Raises ProxyError for the first formula that does not compile.
+    """
+    pool = canonical_pool() if pool is None else pool
+    baselines = {compile_text(b, pool).hash: b for b in BASELINES}
+    given: dict[str, Entry] = {}
+    for formula in formulas:
+        label = formula.strip()
+        proxy = compile_text(PUBLISHED[label].formula if label in PUBLISHED else formula, pool)
+        given.setdefault(label, Entry(label, proxy, proxy.hash in baselines))
+    hashes = {e.proxy.hash for e in given.values()}
+    rest = [Entry(b, compile_text(b, pool), True) for h, b in baselines.items() if h not in hashes]
+    return [*given.values(), *rest]
+
+
+def score_table(
+    name: str, proxies: Sequence[Entry], evaluator: Evaluator, targets: Mapping[str, Array], split: str = "all"
+) -> ScoreTable:
+    """The table of these proxies over the evaluator's networks.
+
+    ``targets``: name -> float64 ``[A]`` of those networks, in their order, NaN = not measured.
+    """
+    result = evaluator.run([e.proxy.node for e in proxies])
+    scores = settled(result.scores)
+    params = np.asarray(evaluator.facts("params"))
+    rows = []
+    for entry, values, status in zip(proxies, scores, result.status, strict=True):
+        for target, truth in targets.items():
+            rows.append(_row(entry, target, values, truth, params, Status(status)))
+    return ScoreTable(
+        name,
+        len(evaluator.networks),
+        split,
+        evaluator.backend,
+        tuple(rows),
+        {e.label: s for e, s in zip(proxies, result.scores, strict=True)},
+    )
+
+
+def _row(entry: Entry, target: str, scores: Array, truth: Array, params: Array, status: Status) -> Row:
+    valid = status is Status.OK
+    return Row(
+        proxy=entry.label,
+        target=target,
+        n=int(np.sum(~np.isnan(truth))),
+        kendall=kendall(scores, truth) if valid else None,
+        kendall_ci=kendall_interval(scores, truth) if valid else None,
+        spearman=spearman(scores, truth) if valid else None,
+        pearson=pearson(scores, truth) if valid else None,
+        partial_kendall=partial_kendall(scores, truth, params) if valid else None,
+        status=status.word,
+        baseline=entry.baseline,
+        shape_only=entry.proxy.shape_only,
+        formula=entry.proxy.canonical,
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks: networks, and what they reached when they were trained."""

@@ -1,0 +1,170 @@
+"""The facade: compile, score, search. Each does what the command of the same name does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .bench.tables import Entry, ScoreTable, entries, score_table
+from .bench.truth.base import Benchmark, load_benchmark
+from .grammar.errors import ProxforgeError, nearest
+from .grammar.expr import statistics_of
+from .search.loop import Progress as SearchProgress
+from .search.loop import run_search
+from .search.problem import Problem
+from .search.result import SearchResult
+from .search.rundir import write_result
+from .search.spaces import TreeSpace
+from .search.strategies import make_strategy
+from .stats_cache import Cache, Recipe, collect
+from .stats_cache.collect import Progress as CollectProgress
+from .vm.evaluate import Evaluator
+
+SPLITS = ("all", "search", "test")
+
+
+def cache_root() -> Path:
+    """Where caches lie unless said otherwise: ``PROXFORGE_CACHE``, else the user's cache folder."""
+    given = os.environ.get("PROXFORGE_CACHE")
+    if given:
+        return Path(given)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("proxforge", appauthor=False)) / "statistics"
+
+
+def benchmark_of(benchmark: str | Benchmark, data: str | Path | None = None) -> Benchmark:
+    """The benchmark itself, or the one of that name."""
+    return load_benchmark(benchmark, data) if isinstance(benchmark, str) else benchmark
+
+
+def statistics(
+    benchmark: Benchmark,
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+    batch: int | None = None,
+    input_seed: int = 0,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[CollectProgress], None] | None = None,
+) -> Cache:
+    """The cache of a benchmark's networks with at least these statistics; what is missing is collected.
+
+    ``seed``: of the initialisation, ``input_seed``: of the noise images and labels, ``batch``: images per network.
+    """
+    recipe: Recipe = benchmark.recipe(seed=seed, batch=batch, input_seed=input_seed)
+    return collect(recipe, names, cache_root() if cache is None else Path(cache), workers=workers, progress=progress)
+
+
+def score(
+    proxies: str | Sequence[str],
+    benchmark: str | Benchmark,
+    *,
+    data: str | Path | None = None,
+    split: str = "all",
+    split_seed: int = 0,
+    backend: str = "auto",
+    device: str = "auto",
+    **collection: Any,
+) -> ScoreTable:
+    """Proxies (formulas, or names of published ones) on the networks of a benchmark, beside the baselines.
+
+    ``split``: ``all`` networks, or the ``search`` or ``test`` part of the seeded split. ``collection``: the options of
+    `statistics`.
+
+    Raises ProxyError for a formula that does not compile, ProxforgeError for a benchmark, data or cache at fault.
+    """
+    table = entries([proxies] if isinstance(proxies, str) else proxies)
+    return score_entries(
+        table,
+        benchmark_of(benchmark, data),
+        split=split,
+        split_seed=split_seed,
+        backend=backend,
+        device=device,
+        **collection,
+    )
+
+
+def score_entries(
+    table: Sequence[Entry],
+    benchmark: Benchmark,
+    *,
+    split: str = "all",
+    split_seed: int = 0,
+    backend: str = "auto",
+    device: str = "auto",
+    **collection: Any,
+) -> ScoreTable:
+    """`score` for proxies that are compiled."""
+    if split not in SPLITS:
+        message = f"the split is '{split}'{nearest(split, SPLITS)}; expected one of {', '.join(SPLITS)}"
+        raise ProxforgeError("config", message)
+    parts = dict(zip(("search", "test"), benchmark.split(split_seed), strict=True))
+    networks = range(len(benchmark)) if split == "all" else parts[split].tolist()
+    cache = statistics(benchmark, statistics_of([e.proxy.node for e in table]), **collection)
+    evaluator = Evaluator(cache, networks, backend_name=backend, device=device)
+    targets = {name: values[list(networks)] for name, values in benchmark.targets.items()}
+    return score_table(benchmark.name, table, evaluator, targets, split)
+
+
+def search(
+    benchmark: str | Benchmark,
+    strategy: str = "elitism_preserve",
+    *,
+    data: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    split_seed: int = 0,
+    targets: Sequence[str] | None = None,
+    budget: int | None = None,
+    out: str | Path | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    progress: Callable[[SearchProgress], None] | None = None,
+    collecting: Callable[[CollectProgress], None] | None = None,
+    **collection: Any,
+) -> SearchResult:
+    """Searches the tree space of Auto-Prox for the formula with the highest JCM on the search part of the networks.
+
+    ``options``: of the strategy, by name. ``targets``: what the JCM averages; the benchmark's default targets if None.
+    ``budget``: evaluations at most. ``out``: the run directory; the same settings continue what is there.
+    ``result.best.rows``: the table of the best formula and the baselines, on both parts.
+    """
+    truth = benchmark_of(benchmark, data)
+    space = TreeSpace()
+    chosen = make_strategy(strategy, space, options)
+    names = truth.default_targets if targets is None else tuple(targets)
+    for name in names:
+        if name not in truth.targets:
+            known = ", ".join(truth.targets)
+            message = f"{truth.name} has no target '{name[:80]}'{nearest(name, truth.targets)}; it has {known}"
+            raise ProxforgeError("config", message)
+    split = truth.split(split_seed)
+    cache = statistics(truth, space.inputs, progress=collecting, **collection)
+    problem = Problem.of(
+        cache,
+        {name: truth.targets[name] for name in names},
+        (split[0].tolist(), split[1].tolist()),
+        backend=backend,
+        device=device,
+        about={"benchmark": truth.name, "cache": cache.key, "split_seed": split_seed},
+    )
+    result = run_search(problem, chosen, seed=seed, budget=budget, out=out, progress=progress)
+    if result.best is None:
+        return result
+    rows: list[dict[str, Any]] = []
+    for part, networks in zip(("search", "test"), split, strict=True):
+        evaluator = Evaluator(cache, networks.tolist(), backend_name=backend, device=device)
+        table = score_table(
+            truth.name, entries([result.best.proxy]), evaluator, {n: truth.targets[n][networks] for n in names}, part
+        )
+        rows += [{"split": part, **row} for row in table.to_dict()["rows"]]
+    result = replace(result, best=replace(result.best, rows=tuple(rows)))
+    if out is not None:
+        write_result(Path(out), result)
+    return result

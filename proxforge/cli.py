@@ -1,0 +1,48 @@
+"""The command line. Every command takes ``--json``; bad input is exit code 2 and one error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .commands.benchmarks import bench
+from .commands.caching import cache, collect
+from .commands.language import check, ops
+from .commands.scoring import demo, score, search, strategies
+from .grammar.errors import ProxforgeError
+from .output import fail
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs a command and exits."""
+    given = list(sys.argv[1:] if args is None else args)
+    sys.exit(run(given))
+
+
+def run(args: list[str]) -> int:
+    """Runs a command; the exit code: 0, 1 (a check found problems), 2 (bad input) or 130 (interrupted)."""
+    as_json = "--json" in args
+    try:
+        code = cli.main(args, prog_name="proxforge", standalone_mode=False)
+    except ProxforgeError as error:
+        return fail(error, as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return fail(ProxforgeError("usage", f"{error.format_message()} See 'proxforge --help'."), as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return fail(ProxforgeError("interrupted", "interrupted"), as_json)
+    return code if isinstance(code, int) else 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="proxforge")
+def cli() -> None:
+    """Write zero-cost proxies as text, score them on hundreds of untrained networks, search for better ones."""
+
+
+for command in (ops, check, score, search, strategies, collect, cache, bench, demo):
+    cli.add_command(command)

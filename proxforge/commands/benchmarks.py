@@ -1,0 +1,47 @@
+"""``bench``: the embedded ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..output import emit, number, progress, table
+from .options import json_option
+
+
+@click.group()
+def bench() -> None:
+    """Benchmarks: the embedded ground truth."""
+
+
+@bench.command()
+@click.argument("name", type=click.Choice(["digits"]))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("digits.json"), show_default=True, help="The file to write."
+)
+@click.option("--networks", type=click.IntRange(1), help="Only the first so many networks.  [default: all]")
+@click.option("--seeds", type=click.IntRange(1), help="Trainings of every network.  [default: as in the package]")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one thread each.")
+@json_option
+def train(name: str, out: Path, networks: int | None, seeds: int | None, workers: int, as_json: bool) -> None:
+    """Train the networks of an embedded benchmark anew and write their ground truth.
+
+    A killed training continues where it stopped. With scikit-learn: pip install "proxforge[train]".
+    """
+    from ..bench.truth.digits import parse_digits_truth
+    from ..bench.truth.train import SEEDS, train_digits
+
+    with progress("training", as_json) as bar:
+        moved = None if bar is None else lambda done, total: bar(f"training: {done} of {total}", done / total)
+        path = train_digits(out, networks=networks, seeds=seeds or SEEDS, workers=workers, progress=moved)
+    truth = parse_digits_truth(path.read_text(encoding="utf-8"))
+    ceiling = dict(truth.noise_ceiling)
+    if as_json:
+        emit({"benchmark": name, "file": str(path), "networks": len(truth.archs), "noise_ceiling": ceiling})
+        return
+    table(
+        f"{path}: {len(truth.archs)} networks",
+        ("target", "noise ceiling (tau)", "accuracy: from", "to"),
+        [(t, number(ceiling[t]), number(y.min(), 1), number(y.max(), 1)) for t, y in truth.targets.items()],
+    )

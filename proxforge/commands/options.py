@@ -1,0 +1,69 @@
+"""Options that several commands share, and the progress of their long parts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..output import Step
+
+if TYPE_CHECKING:
+    from ..search.loop import Progress as SearchProgress
+    from ..stats_cache.collect import Progress as CollectProgress
+
+Command = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+
+
+def _options(*options: Command) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        return functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+    return decorate
+
+
+truth_options = _options(
+    click.option("--benchmark", "-b", required=True, help="digits, vit-bench-101/autoformer or vit-bench-101/pit."),
+    click.option("--data", type=click.Path(path_type=Path), help="Folder of the benchmark's official files."),
+)
+collection_options = _options(
+    click.option(
+        "--cache", type=click.Path(path_type=Path), help="Where caches lie.  [default: the user's cache folder]"
+    ),
+    click.option("--init-seed", default=0, show_default=True, help="Seed of the networks' initialisation."),
+    click.option("--input-seed", default=0, show_default=True, help="Seed of the noise images and labels."),
+    click.option("--batch", type=click.IntRange(1), help="Noise images per network.  [default: the benchmark's]"),
+    click.option("--workers", type=click.IntRange(1), help="Processes that collect.  [default: by size]"),
+)
+running_options = _options(
+    click.option("--backend", default="auto", show_default=True, help="auto, reference or torch."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:<index>."),
+)
+
+
+def named(collection: dict[str, Any]) -> dict[str, Any]:
+    """The options of the command line by the names of the API."""
+    return {"seed" if key == "init_seed" else key: value for key, value in collection.items()}
+
+
+def collecting_into(bar: Step | None) -> Callable[[CollectProgress], None] | None:
+    if bar is None:
+        return None
+    return lambda p: bar(f"collecting statistics: {p.done} of {p.total} networks", p.share)
+
+
+def searching(bar: Step | None) -> Callable[[SearchProgress], None] | None:
+    """The callback of a search that moves a progress bar; None without a bar."""
+    if bar is None:
+        return None
+
+    def told(p: SearchProgress) -> None:
+        best = "" if p.best is None or p.best.jcm is None else f", best JCM {p.best.jcm:.3f}"
+        bar(f"step {p.step} of {p.steps}, {p.evaluations} evaluations{best}", p.step / max(p.steps, 1))
+
+    return told

@@ -1,0 +1,239 @@
+"""``score``, ``search``, ``strategies`` and ``demo``: proxies on a benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..grammar.errors import ProxforgeError, ProxyError
+from ..grammar.expr import Pool
+from ..output import emit, number, progress, table
+from .options import (
+    Command,
+    collecting_into,
+    collection_options,
+    json_option,
+    named,
+    running_options,
+    searching,
+    truth_options,
+)
+from .show import marked, show_found, show_scores, show_search, show_taus
+
+
+@click.command()
+@click.argument("expr", nargs=-1)
+@click.option("--file", "-f", type=click.Path(path_type=Path), help="A file with one formula per line; # is a comment.")
+@truth_options
+@click.option("--split", default="all", show_default=True, help="all networks, or the search or the test part.")
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split.")
+@running_options
+@collection_options
+@json_option
+def score(
+    expr: tuple[str, ...],
+    file: Path | None,
+    benchmark: str,
+    data: Path | None,
+    split: str,
+    split_seed: int,
+    backend: str,
+    device: str,
+    as_json: bool,
+    **collection: Any,
+) -> None:
+    """Rank proxies on a benchmark, beside the baselines that look at no statistic.
+
+    EXPR is a formula, or the name of a published proxy: AutoProxA, AutoProxP, SNIP, SynFlow.
+    """
+    from ..api import benchmark_of, score_entries
+    from ..bench.tables import entries
+    from ..grammar.canonical import canonical_pool
+
+    pool = canonical_pool()
+    formulas = list(expr)
+    if file is not None:
+        formulas += _formulas(file, pool)
+    if not formulas:
+        raise ProxforgeError("usage", "no formula was given; write one as an argument, or name a file with --file")
+    compiled = entries(formulas, pool)
+    truth = benchmark_of(benchmark, data)
+    with progress("collecting statistics", as_json) as bar:
+        found = score_entries(
+            compiled,
+            truth,
+            split=split,
+            split_seed=split_seed,
+            backend=backend,
+            device=device,
+            progress=collecting_into(bar),
+            **named(collection),
+        )
+    if as_json:
+        emit(found.to_dict())
+    else:
+        show_scores(found)
+
+
+def _formulas(file: Path, pool: Pool) -> list[str]:
+    """The formulas of a file; an error in one names the line of the file."""
+    from ..bench.proxies import PUBLISHED
+    from ..vm.compile import compile_text
+
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProxforgeError("file", f"cannot read {file}: {error}; expected a text file, one formula a line") from None
+    formulas = []
+    for place, line in enumerate(lines, start=1):
+        if not line.split("#")[0].strip():
+            continue
+        try:
+            if line.strip() not in PUBLISHED:
+                compile_text(line, pool)
+        except ProxyError as error:
+            raise ProxyError(error.kind, f"{file}, line {place}: {error.message}", place, error.column) from None
+        formulas.append(line.strip())
+    return formulas
+
+
+def strategy_options(command: Command) -> Command:
+    """One flag per option of any strategy, from the fields of their configurations."""
+    from ..search.strategies import STRATEGIES
+
+    seen: dict[str, list[str]] = {}
+    kinds: dict[str, tuple[type, str]] = {}
+    for name, cls in STRATEGIES.items():
+        for f in fields(cls.options):
+            default = f"{name}: {f.default:g}"
+            seen.setdefault(f.name, []).append(default)
+            kinds[f.name] = (type(f.default), str(f.metadata["help"]))
+    for option, (kind, text) in reversed(kinds.items()):
+        flag = f"--{option.replace('_', '-')}"
+        help_ = f"{text[0].upper()}{text[1:]}.  [{'; '.join(seen[option])}]"
+        command = click.option(flag, option, type=kind, help=help_)(command)
+    return command
+
+
+@click.command()
+@truth_options
+@click.option("--strategy", "-s", default="elitism_preserve", show_default=True, help="elitism_preserve or random.")
+@strategy_options
+@click.option("--seed", default=0, show_default=True, help="Seed of the search.")
+@click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split into search and test part.")
+@click.option(
+    "--target", "targets", multiple=True, help="A target of the JCM; may be repeated.  [default: the benchmark's]"
+)
+@click.option("--budget", type=click.IntRange(1), help="Evaluations at most.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory; a run that was begun there is continued.")
+@running_options
+@collection_options
+@json_option
+def search(
+    benchmark: str,
+    data: Path | None,
+    strategy: str,
+    seed: int,
+    split_seed: int,
+    targets: tuple[str, ...],
+    budget: int | None,
+    out: Path | None,
+    backend: str,
+    device: str,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Search the tree space of Auto-Prox for the proxy with the highest JCM on the search part."""
+    from ..api import benchmark_of
+    from ..api import search as api_search
+
+    collection = {key: others.pop(key) for key in ("cache", "init_seed", "input_seed", "batch", "workers")}
+    truth = benchmark_of(benchmark, data)
+    with progress("collecting statistics", as_json) as bar:
+        found = api_search(
+            truth,
+            strategy,
+            options={key: value for key, value in others.items() if value is not None},
+            seed=seed,
+            split_seed=split_seed,
+            targets=targets or None,
+            budget=budget,
+            out=out,
+            backend=backend,
+            device=device,
+            progress=searching(bar),
+            collecting=collecting_into(bar),
+            **named(collection),
+        )
+    if as_json:
+        emit(found.to_dict())
+    else:
+        show_search(found)
+        if out is not None:
+            click.echo(f"the run is in {out}")
+
+
+@click.command()
+@json_option
+def strategies(as_json: bool) -> None:
+    """List the search strategies with their papers and options."""
+    from ..search.strategies import STRATEGIES
+
+    options = {name: {f.name: f.default for f in fields(cls.options)} for name, cls in STRATEGIES.items()}
+    if as_json:
+        emit([{"name": name, "paper": cls.paper, "options": options[name]} for name, cls in STRATEGIES.items()])
+        return
+    rows = [
+        (name, cls.paper, ", ".join(f"{key} {value:g}" for key, value in options[name].items()))
+        for name, cls in STRATEGIES.items()
+    ]
+    table("search strategies", ("name", "paper", "options"), rows)
+
+
+@click.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run directory."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the search.")
+@json_option
+def demo(out: Path, seed: int, as_json: bool) -> None:
+    """Collect, search as published (Auto-Prox) and rank, on the embedded benchmark: the main job in one command."""
+    from .. import api
+    from ..bench.proxies import PUBLISHED
+    from ..bench.tables import entries
+
+    truth = api.benchmark_of("digits")
+    place = out / "cache"
+    with progress("collecting statistics", as_json) as bar:
+        found = api.search(
+            truth,
+            "elitism_preserve",
+            seed=seed,
+            out=out / "search",
+            cache=place,
+            progress=searching(bar),
+            collecting=collecting_into(bar),
+        )
+        tables = [
+            api.score_entries(
+                entries([*([] if found.best is None else [found.best.proxy]), *PUBLISHED]),
+                truth,
+                split=split,
+                cache=place,
+                progress=collecting_into(bar),
+            )
+            for split in ("search", "test")
+        ]
+    if as_json:
+        emit({"search": found.to_dict(), "tables": [t.to_dict() for t in tables]})
+        return
+    rows: dict[str, dict[tuple[str, str], str]] = {}
+    for part in tables:
+        for r in part.rows:
+            cells = rows.setdefault(marked(r.proxy, r.baseline, r.shape_only), {})
+            cells[part.split, r.target] = number(r.kendall) if r.status == "ok" else r.status
+    show_taus(rows)
+    show_found(found)

@@ -1,0 +1,74 @@
+"""What the commands print: one JSON document on request, else tables; progress on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .grammar.errors import ProxforgeError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+WRONG = 1
+"""Exit code when something that was checked is not as it should be."""
+BAD_INPUT = 2
+"""Exit code for bad input."""
+
+
+def emit(document: Any) -> None:
+    """One JSON document on stdout; NaN and infinity are errors here, never in the output."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def fail(error: ProxforgeError, as_json: bool) -> int:
+    """Shows the error (JSON on stdout, or text on stderr) and returns the exit code."""
+    if as_json:
+        shown: dict[str, Any] = {"error": error.to_dict()}
+        emit(getattr(error, "document", None) or shown)
+    else:
+        click.echo(str(error) if getattr(error, "source", None) else f"{error.kind} error: {error}", err=True)
+    return INTERRUPTED if error.kind == "interrupted" else BAD_INPUT
+
+
+def console() -> Console:
+    """Where tables go: stdout, as wide as the terminal, 120 columns where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table: the first column is text, the others are numbers."""
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        shown.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(shown)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure of a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+Step = Callable[[str, float], None]
+"""Tells a progress bar its text and the share done (0 to 1)."""
+
+
+@contextmanager
+def progress(what: str, as_json: bool) -> Iterator[Step | None]:
+    """A progress bar on stderr; None where stderr is no terminal or the output is for a machine."""
+    if as_json or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=1.0)
+        yield lambda text, share: bars.update(task, description=text, completed=share)

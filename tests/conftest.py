@@ -1,0 +1,22 @@
+"""What every test shares: one thread per process, and the folder with the official data files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded; pytest-xdist runs one process per core
+
+BESIDE = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder that holds ``vit_bench_101/``: ``PROXFORGE_DATA``, or ``../shared/data`` beside the checkout."""
+    given = os.environ.get("PROXFORGE_DATA")
+    folder = Path(given) if given else BESIDE
+    if not folder.is_dir():
+        pytest.skip(f"PROXFORGE_DATA is not set to a folder with the official data files ({folder} does not exist)")
+    return folder
