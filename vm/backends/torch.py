@@ -32,9 +32,12 @@ _SHIFT = 2.0**896  # 2^128 * 2^896 overflows float64, and scaling by a power of 
 _BELOW_TINY = float(np.nextafter(FLOAT32_TINY, 0.0))
 
 
-def _in_range(x: Tensor) -> Tensor:
-    """Beyond float32's largest number inf, below its smallest normal number +0; ``x`` is overwritten."""
-    return hardshrink(x.mul_(_SHIFT).mul_(1.0 / _SHIFT), _BELOW_TINY)
+def _in_range(x: Tensor, *, grows: bool = True) -> Tensor:
+    """Beyond float32's largest number inf, below its smallest normal number +0; ``x`` may be overwritten.
+
+    ``grows``: whether a finite value of ``x`` can be beyond the largest number at all.
+    """
+    return hardshrink(x.mul_(_SHIFT).mul_(1.0 / _SHIFT) if grows else x, _BELOW_TINY)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -54,14 +57,14 @@ def _sign(x: Tensor) -> Tensor:
 
 
 def _normalize(x: Tensor) -> Tensor:
-    low, high = torch.aminmax(x.flatten(1), dim=1)
+    low, high = x.amin(_ALL), x.amax(_ALL)
     centred = x - x.mean(_ALL, keepdim=True)
     spread = _rows((centred.square().sum(_ALL) / max(x[0].numel() - 1, 1)).sqrt_())
     return torch.where(_rows(low == high), centred * 0.0, centred / spread)
 
 
 def _min_max(x: Tensor) -> Tensor:
-    low, high = (_rows(e) for e in torch.aminmax(x.flatten(1), dim=1))
+    low, high = x.amin(_ALL, keepdim=True), x.amax(_ALL, keepdim=True)
     return (x - low) / (high - low + EPS)
 
 
@@ -86,7 +89,7 @@ MAP: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda x: x.softmax(1),
     "log_softmax": lambda x: x.log_softmax(1),
     "sqrt": lambda x: x.clamp(min=0.0).sqrt_(),
-    "neg": torch.neg,
+    "neg": lambda x: 0.0 - x,  # there is no -0 in the language
     "min_max": _min_max,
     "identity": torch.clone,
     "sign": _sign,
@@ -121,8 +124,10 @@ JOIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Ops of two operands."""
 
-_KEEPS_RANGE = frozenset(("log", "abslog", "abs", "relu", "sqrt", "identity", "sign", "min", "max"))
-"""Ops whose results are in range when their operands are. ``neg`` is none: there is no -0 in the language."""
+_KEEPS_RANGE = frozenset(("log", "abslog", "abs", "relu", "sqrt", "neg", "identity", "sign", "min", "max"))
+"""Ops whose results are in range when their operands are."""
+_NEVER_GROWS = frozenset(("normalize", "inv", "sigmoid", "softmax", "min_max", "mean", "l1_norm", "normalized_sum"))
+"""Ops whose results may be too small for the range, but never too large and finite."""
 
 
 class _Batch:
@@ -205,17 +210,17 @@ class TorchBackend:
         return batches
 
     def _load(self, statistic: str, batch: _Batch) -> Tensor:
-        """The segments as float64 ``[B, r, c]``; recently used ones are still there in float32."""
+        """The segments as float64 ``[B, r, c]``, which nobody may change; recently used ones are still there."""
         key = (statistic, tuple(batch.layers))
         stacked = self._resident.pop(key, None)
         if stacked is None:
             segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
-            stacked = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY)
+            stacked = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY).to(torch.float64)
             self._bytes += stacked.nbytes
         self._resident[key] = stacked
         while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
             self._bytes -= self._resident.popitem(last=False)[1].nbytes
-        return stacked.to(torch.float64)
+        return stacked
 
 
 def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor:
@@ -229,7 +234,7 @@ def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor
         value = REDUCE[name](x) if kinds[0] is Kind.MATRIX else SCALAR_REDUCE[name](x)
     else:
         value = MAP[name](x) if kinds[0] is Kind.MATRIX else MAP[name](_rows(x)).flatten()
-    return value if name in _KEEPS_RANGE else _in_range(value)
+    return value if name in _KEEPS_RANGE else _in_range(value, grows=name not in _NEVER_GROWS)
 
 
 def _scalars_of_scores(program: Program) -> list[int]:

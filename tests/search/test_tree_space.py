@@ -1,0 +1,160 @@
+"""The tree space: its size, exact uniform sampling, and mutation that stays inside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxforge.grammar.canonical import canonical_pool
+from proxforge.grammar.errors import ProxforgeError, ProxyError
+from proxforge.grammar.expr import Pool
+from proxforge.grammar.ops import OPS
+from proxforge.grammar.parse import parse
+from proxforge.grammar.types import Kind
+from proxforge.search.spaces import Tree, TreeSpace
+
+FULL = TreeSpace()
+SMALL = TreeSpace(("qkv.w", "fc2.w"), ("abs", "mean", "std", "softmax", "+", "@"))
+LONELY = TreeSpace(("qkv.w",), ("mean", "-"))
+
+
+def compiles(space: TreeSpace, tree: Tree) -> bool:
+    try:
+        space.expression(tree, Pool())
+    except ProxyError:
+        return False
+    return True
+
+
+def everything(space: TreeSpace) -> list[Tree]:
+    unary = [n for n in space.ops if OPS[n].arity == 1]
+    binary = [n for n in space.ops if OPS[n].arity == 2]
+    return [Tree(genes) for genes in product(space.inputs, unary, unary, space.inputs, unary, unary, binary)]
+
+
+def test_the_published_size():
+    assert FULL.size() == (8 * 24**2) ** 2 * 4 == 84_934_656
+    assert FULL.typed_size() == 59_785_216
+
+
+def test_the_typed_size_is_the_number_of_programs_that_compile():
+    trees = everything(SMALL)
+    assert len(trees) == SMALL.size() == (2 * 4**2) ** 2 * 2
+    typed = [t for t in trees if compiles(SMALL, t)]
+    assert len(typed) == SMALL.typed_size() < SMALL.size()
+    assert all(SMALL.well_typed(t) == compiles(SMALL, t) for t in trees)
+
+
+def test_sampling_is_uniform():
+    typed = [t for t in everything(SMALL) if compiles(SMALL, t)]
+    rng = np.random.default_rng(0)
+    each = 30
+    drawn = Counter(SMALL.sample(rng) for _ in range(each * len(typed)))
+    assert set(drawn) <= set(typed)
+    chi_square = sum((drawn[t] - each) ** 2 / each for t in typed)
+    free = len(typed) - 1
+    assert abs(chi_square - free) < 5 * np.sqrt(2 * free)
+
+
+def test_every_sample_compiles():
+    rng, pool = np.random.default_rng(1), canonical_pool()
+    for _ in range(10_000):
+        assert FULL.expression(FULL.sample(rng), pool).type.kind is Kind.SCORE
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.sampled_from([FULL, SMALL]))
+def test_a_mutation_differs_and_compiles(seed, rate, space):
+    rng = np.random.default_rng(seed)
+    parent = space.sample(rng)
+    child = space.mutate(parent, rng, rate)
+    assert child != parent
+    assert compiles(space, child)
+    if rate == 0.0:
+        assert sum(a != b for a, b in zip(parent.genes, child.genes, strict=True)) == 1
+
+
+def test_mutation_redraws_each_gene_with_its_rate():
+    rng = np.random.default_rng(2)
+    parent = Tree(("qkv.w", "abs", "sigmoid", "fc1.w", "abs", "frobenius", "+"))
+    changed = np.zeros(7)
+    for _ in range(2000):
+        child = FULL.mutate(parent, rng, 0.5)
+        changed += [a != b for a, b in zip(parent.genes, child.genes, strict=True)]
+    share = changed / 2000
+    assert share[1] == pytest.approx(0.5 * 23 / 24, abs=0.06)
+    assert share[0] == pytest.approx(0.5 * 7 / 8, abs=0.08)
+    assert ((share > 0.2) & (share < 0.6)).all()
+
+
+def test_mutation_reaches_every_program():
+    rng, seen = np.random.default_rng(3), set()
+    space = TreeSpace(("qkv.w", "fc2.w"), ("abs", "mean", "+", "@"))
+    tree = space.sample(rng)
+    for _ in range(4000):
+        tree = space.mutate(tree, rng)
+        seen.add(tree)
+    assert len(seen) == space.typed_size()
+
+
+def test_a_space_of_one_program_says_that_it_cannot_mutate():
+    rng = np.random.default_rng(4)
+    assert LONELY.typed_size() == 1
+    with pytest.raises(ProxforgeError, match="single program"):
+        LONELY.mutate(LONELY.sample(rng), rng)
+
+
+def test_where_no_single_change_is_typed_another_program_is_drawn():
+    """Each branch must be std once and abs once, and '@' joins the Scalars only: two genes must change."""
+    space = TreeSpace(("hidden.a",), ("std", "abs", "@"))
+    assert space.typed_size() == 4
+    rng = np.random.default_rng(5)
+    parent = Tree(("hidden.a", "std", "abs", "hidden.a", "abs", "std", "@"))
+    drawn = {space.mutate(parent, rng, 0.0) for _ in range(100)}
+    assert len(drawn) == 3
+    assert parent not in drawn
+    assert all(space.well_typed(child) for child in drawn)
+
+
+def test_expression_and_text():
+    tree = Tree(("qkv.w", "identity", "identity", "fc1.w", "abs", "mean", "-"))
+    assert FULL.text(tree) == "identity(identity(qkv.w)) - mean(abs(fc1.w))"
+    pool = canonical_pool()
+    assert FULL.expression(tree, pool) is parse("qkv.w - mean(abs(fc1.w))", pool)
+
+
+def test_genotypes_are_names():
+    rng = np.random.default_rng(6)
+    for _ in range(50):
+        tree = FULL.sample(rng)
+        assert FULL.decode(FULL.encode(tree)) == tree
+        assert all(isinstance(gene, str) for gene in FULL.encode(tree))
+
+
+@pytest.mark.parametrize("value", [None, [], ["qkv.w"] * 7, ["qkv.w", "abs", "abs", "fc1.w", "abs", "abs", "cosh"]])
+def test_what_is_no_genotype_is_refused(value):
+    with pytest.raises(ProxforgeError, match="no genotype"):
+        FULL.decode(value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "ops", "words"),
+    [
+        (("qkv.x",), "autoprox", "qkv.x"),
+        (("qkv.w",), "autoprx", "did you mean 'autoprox'"),
+        (("qkv.w",), ("sigmoyd", "+"), "did you mean 'sigmoid'"),
+        (("qkv.w",), ("layer_mean", "+"), "layer_mean"),
+        (("qkv.w", "F1"), "autoprox", "twice"),
+        (("qkv.w",), ("abs",), "at least one"),
+        ((), "autoprox", "at least one"),
+        (("qkv.w",), ("abs", "@"), "no program"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused(inputs, ops, words):
+    with pytest.raises(ProxforgeError, match=words):
+        TreeSpace(inputs, ops)
