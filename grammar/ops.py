@@ -102,8 +102,8 @@ def _join(
 _TABLE: tuple[Op, ...] = (
     # 16 that keep the shape
     _map("log", "ln(x + ε); x < 0 has no value", ref.log, f.elementwise(), r"\ln\left({0} + \epsilon\right)"),
-    _map("abslog", "ln |x|, and 0 where x = 0", ref.abslog, f.elementwise(), r"\ln\left|{0}\right|"),
-    _map("abs", "|x|", np.abs, f.absolute, r"\left|{0}\right|"),
+    _map("abslog", "ln |x|, and 0 where x = 0", ref.abslog, f.elementwise(), r"\ln\left\lvert {0}\right\rvert "),
+    _map("abs", "|x|", np.abs, f.absolute, r"\left\lvert {0}\right\rvert "),
     _map("square", "x²", np.square, f.squared, r"\left({0}\right)^2"),
     _map("exp", "exp(x); may overflow", np.exp, f.elementwise(nonnegative=True), r"\exp\left({0}\right)"),
     _map(
@@ -146,7 +146,7 @@ _TABLE: tuple[Op, ...] = (
     _map("identity", "x", np.positive, f.same, r"{0}"),
     _map("sign", "-1, 0 or 1", np.sign, f.signed, r"\operatorname{{sign}}\left({0}\right)"),
     # 8 that reduce
-    _reduce("frobenius", "sqrt(Σ x²)", ref.frobenius, f.summed_squares, r"\left\|{0}\right\|_F"),
+    _reduce("frobenius", "sqrt(Σ x²)", ref.frobenius, f.summed_squares, r"\left\lVert {0}\right\rVert_F"),
     _reduce(
         "normalized_sum",
         "Σ x/(numel + ε); of a Scalar the Scalar",
@@ -159,7 +159,7 @@ _TABLE: tuple[Op, ...] = (
         "Σ |x|/(numel + ε): a mean, as in the papers; of a Scalar |x|",
         ref.l1_norm,
         f.summed_absolute,
-        r"\frac{{1}}{{N}}\left\|{0}\right\|_1",
+        r"\frac{{1}}{{N}}\left\lVert {0}\right\rVert_1",
     ),
     _reduce("mean", "Σ x/numel", np.mean, f.averaged, r"\operatorname{{mean}}\left({0}\right)"),
     _reduce(

@@ -16,6 +16,8 @@ if _TYPE_CHECKING:
     from .vm.compile import Proxy
     from .vm.compile import compile_text as compile
 
+__version__ = "0.1.0"
+
 _HOME = {
     "compile": (".vm.compile", "compile_text"),
     "Proxy": (".vm.compile", "Proxy"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .bench.tables import Entry, ScoreTable, entries, score_table
 from .bench.truth.base import Benchmark, load_benchmark
 from .grammar.errors import ProxforgeError, nearest
@@ -45,7 +46,7 @@ def statistics(
     benchmark: Benchmark,
     names: Sequence[str],
     *,
-    seed: int = 0,
+    init_seed: int = 0,
     batch: int | None = None,
     input_seed: int = 0,
     cache: str | Path | None = None,
@@ -54,9 +55,9 @@ def statistics(
 ) -> Cache:
     """The cache of a benchmark's networks with at least these statistics; what is missing is collected.
 
-    ``seed``: of the initialisation, ``input_seed``: of the noise images and labels, ``batch``: images per network.
+    ``init_seed``: of the initialisation, ``input_seed``: of the noise images and labels, ``batch``: images per network.
     """
-    recipe: Recipe = benchmark.recipe(seed=seed, batch=batch, input_seed=input_seed)
+    recipe: Recipe = benchmark.recipe(seed=init_seed, batch=batch, input_seed=input_seed)
     return collect(recipe, names, cache_root() if cache is None else Path(cache), workers=workers, progress=progress)
 
 
@@ -152,7 +153,7 @@ def search(
         (split[0].tolist(), split[1].tolist()),
         backend=backend,
         device=device,
-        about={"benchmark": truth.name, "cache": cache.key, "split_seed": split_seed},
+        about={"proxforge": __version__, "benchmark": truth.name, "cache": cache.key, "split_seed": split_seed},
     )
     result = run_search(problem, chosen, seed=seed, budget=budget, out=out, progress=progress)
     if result.best is None:

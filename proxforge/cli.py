@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from . import __version__
 from .commands.benchmarks import bench
 from .commands.caching import cache, collect
 from .commands.language import check, ops
@@ -39,7 +40,7 @@ def run(args: list[str]) -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="proxforge")
+@click.version_option(__version__)
 def cli() -> None:
     """Write zero-cost proxies as text, score them on hundreds of untrained networks, search for better ones."""
 

@@ -34,6 +34,6 @@ def _table(ops: list[Op]) -> list[str]:
     rows = ["| op | signatures | rule | LaTeX |", "| --- | --- | --- | --- |"]
     for op in ops:
         signatures = "<br>".join(f"`{s}`" for s in op.signatures)
-        shown = op.latex.format(*"xy"[: op.arity]).replace("|", r"\vert ")
+        shown = op.latex.format(*"xy"[: op.arity]).strip()
         rows.append(f"| `{op.name}` | {signatures} | {op.rule.replace('|', chr(92) + '|')} | ${shown}$ |")
     return rows

@@ -187,6 +187,36 @@ def test_batches_are_epochs_of_shuffled_images() -> None:
     assert len(next(recipe._batches(10, 64, [1, 0]))) == 10
 
 
+def test_targets_differ_in_images_order_and_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[tuple[int, int, list[int], Any]] = []
+
+    def record(_network: Any, images: Any, labels: Any, _schedule: Any, order: list[int], distil: Any = None) -> None:
+        fits.append((len(images), len(labels), order, distil))
+
+    monkeypatch.setattr(recipe, "_fit", record)
+    logits = np.zeros((997, 10), dtype=np.float32)
+    recipe.train_network(architectures(QUICK)[0], 3, QUICK, logits)
+    assert fits[:2] == [(997, 997, [3, 0], None), (100, 100, [3, 1], None)]
+    assert fits[2][:3] == (997, 997, [3, 2])
+    assert fits[2][3] == (logits, QUICK.temperature, QUICK.kd_weight)
+
+
+def test_distillation_follows_the_teacher_not_the_labels() -> None:
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    images = np.random.default_rng(0).normal(size=(20, 1, 8, 8)).astype(np.float32)
+    teacher = np.zeros((20, 10), dtype=np.float32)
+    teacher[:, 7] = 20
+    schedule = Schedule(steps=60, batch=20, lr=0.05, warmup=1, weight_decay=0.0)
+    recipe._fit(network, images, np.full(20, 2), schedule, [0], (teacher, 4.0, 0.9))
+    with torch.no_grad():
+        assert set(network(torch.from_numpy(images)).argmax(1).tolist()) == {7}
+    recipe._fit(network, images, np.full(20, 2), schedule, [0])
+    with torch.no_grad():
+        assert set(network(torch.from_numpy(images)).argmax(1).tolist()) == {2}
+
+
 def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     load_data.cache_clear()
@@ -244,6 +274,8 @@ def test_killed_training_continues_and_ends_with_the_same_file(tmp_path: Path) -
     assert calls[0][0] >= 2
     assert calls == [(done, 10) for done in range(calls[0][0], 11)]
     assert out.read_bytes() == whole
+    assert list(parse_digits_truth(out.read_text()).archs) == architectures(QUICK)
+    assert len([json.loads(line) for line in journal.read_text().splitlines()]) == 11
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.json", "killed.jsonl", "whole.json", "whole.jsonl"]
 
 

@@ -9,7 +9,7 @@ import click
 
 from ..grammar.errors import ProxforgeError
 from ..output import WRONG, emit, progress
-from .options import collecting_into, collection_options, json_option, named, truth_options
+from .options import collecting_into, collection_options, json_option, truth_options
 
 
 @click.command()
@@ -26,9 +26,7 @@ def collect(benchmark: str, data: Path | None, statistics: tuple[str, ...], as_j
 
     truth = api.benchmark_of(benchmark, data)
     with progress("collecting statistics", as_json) as bar:
-        cache = api.statistics(
-            truth, statistics or tuple(STATISTICS), progress=collecting_into(bar), **named(collection)
-        )
+        cache = api.statistics(truth, statistics or tuple(STATISTICS), progress=collecting_into(bar), **collection)
     _show(cache.info(), as_json)
 
 

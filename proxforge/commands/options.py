@@ -46,11 +46,6 @@ running_options = _options(
 )
 
 
-def named(collection: dict[str, Any]) -> dict[str, Any]:
-    """The options of the command line by the names of the API."""
-    return {"seed" if key == "init_seed" else key: value for key, value in collection.items()}
-
-
 def collecting_into(bar: Step | None) -> Callable[[CollectProgress], None] | None:
     if bar is None:
         return None

@@ -16,7 +16,6 @@ from .options import (
     collecting_into,
     collection_options,
     json_option,
-    named,
     running_options,
     searching,
     truth_options,
@@ -70,7 +69,7 @@ def score(
             backend=backend,
             device=device,
             progress=collecting_into(bar),
-            **named(collection),
+            **collection,
         )
     if as_json:
         emit(found.to_dict())
@@ -166,7 +165,7 @@ def search(
             device=device,
             progress=searching(bar),
             collecting=collecting_into(bar),
-            **named(collection),
+            **collection,
         )
     if as_json:
         emit(found.to_dict())

@@ -7,7 +7,10 @@ rounding. The largest float32 number is taken as 2^128, which differs from it by
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from ...grammar.errors import ProxforgeError
 from ...grammar.reference import EPS, FLOAT32_TINY
 from ...grammar.types import Kind
 from ..layers import finish
-from ..program import OPCODES, Program
+from ..program import OPCODES, Opcode, Program
 from ..source import Source, fact_table
 from . import Array
 
@@ -154,8 +157,10 @@ class TorchBackend:
         self._batches = self._grouped(sorted(source.statistics))
         self._resident: OrderedDict[tuple[str, tuple[tuple[int, int], ...]], Tensor] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()
+        self._threads = torch.get_num_threads() if self._device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._threads, "proxforge-torch")
 
-    @torch.inference_mode()
     def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
         """See `Backend.run`."""
         total = sum(self._counts)
@@ -164,19 +169,32 @@ class TorchBackend:
         kept = torch.empty((len(slots), total), dtype=torch.float64, device=self._device)
         live = _scalars_of_scores(program)
         final = {r: torch.empty(total, dtype=torch.float64, device=self._device) for r in live}
-        for batch in self._batches:
-            scalars = self._layers(program, batch, remembered, slots, kept)
-            for register in live:
-                final[register][batch.places.to(self._device)] = scalars[register]
+        instructions = list(program.instructions(0, program.split))
+
+        def one(batch: _Batch) -> None:
+            with torch.inference_mode():  # a setting of the thread
+                scalars = self._layers(program, instructions, batch, remembered, slots, kept)
+                for register in live:
+                    final[register][batch.places.to(self._device)] = scalars[register]
+
+        with _one_thread_per_op():
+            for _ in map(one, self._batches) if self._threads == 1 else self._pool.map(one, self._batches):
+                pass
         scalars_now = {r: t.cpu().numpy() for r, t in final.items()}
         return finish(program, scalars_now, self._counts, self._facts), kept.cpu().numpy()
 
     def _layers(
-        self, program: Program, batch: _Batch, recalled: list[Tensor], slots: dict[int, int], kept: Tensor
+        self,
+        program: Program,
+        instructions: list[tuple[Opcode, int, tuple[int, int]]],
+        batch: _Batch,
+        recalled: list[Tensor],
+        slots: dict[int, int],
+        kept: Tensor,
     ) -> dict[int, Tensor]:
         places = batch.places.to(self._device)
         registers: tuple[dict[int, Tensor], dict[int, Tensor]] = ({}, {})
-        for i, (opcode, dst, src) in enumerate(program.instructions(0, program.split)):
+        for i, (opcode, dst, src) in enumerate(instructions):
             if opcode.name == "load.m":
                 value = self._load(program.statistics[src[0]], batch)
             elif opcode.name == "recall.s":
@@ -212,15 +230,30 @@ class TorchBackend:
     def _load(self, statistic: str, batch: _Batch) -> Tensor:
         """The segments as float64 ``[B, r, c]``, which nobody may change; recently used ones are still there."""
         key = (statistic, tuple(batch.layers))
-        stacked = self._resident.pop(key, None)
-        if stacked is None:
-            segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
-            stacked = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY).to(torch.float64)
-            self._bytes += stacked.nbytes
-        self._resident[key] = stacked
-        while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
-            self._bytes -= self._resident.popitem(last=False)[1].nbytes
-        return stacked
+        with self._lock:
+            found = self._resident.get(key)
+            if found is not None:
+                self._resident.move_to_end(key)
+                return found
+        segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
+        made = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY).to(torch.float64)
+        with self._lock:  # no other thread works on this batch
+            self._resident[key] = made
+            self._bytes += made.nbytes
+            while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
+                self._bytes -= self._resident.popitem(last=False)[1].nbytes
+        return made
+
+
+@contextmanager
+def _one_thread_per_op() -> Iterator[None]:
+    """Threads take whole batches instead: less waiting, and the order of every sum is the same with any number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor:
