@@ -20,9 +20,20 @@ class ProxforgeError(Exception):
         self.line = line
         self.column = column
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that an error raised in a worker process arrives whole."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: ``kind``, ``message``, ``line``, ``column``."""
         return {"kind": self.kind, "message": self.message, "line": self.line, "column": self.column}
+
+
+def _rebuilt(cls: type[ProxforgeError], args: tuple[Any, ...], state: dict[str, Any]) -> ProxforgeError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
