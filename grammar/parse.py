@@ -126,24 +126,36 @@ def _syntax(text: str) -> tuple[_Ast, ...]:
 
 
 _READABLE = {
-    "PLUS": "'+'", "MINUS": "'-'", "STAR": "'*'", "SLASH": "'/'", "AT": "'@'", "_LPAR": "'('", "_RPAR": "')'",
-    "COMMA": "','", "EQUAL": "'='", "NUMBER": "a number", "NAME": "a name", "DOTTED": "a statistic such as qkv.w",
-    "_SEPARATOR": "a new line or ';'", "$END": "the end",
+    "_RPAR": "')'", "_LPAR": "'('", "COMMA": "','", "EQUAL": "'='", "_SEPARATOR": "a new line", "$END": "the end"
 }  # fmt: skip
+_OPERATORS = frozenset(("PLUS", "MINUS", "STAR", "SLASH", "AT"))
+_STARTS = frozenset(("NUMBER", "NAME", "DOTTED", "MINUS", "_LPAR"))
+
+
+def _expected(names: set[str]) -> str:
+    """What may come next, for people: what can begin or continue a value is one thing."""
+    words = []
+    if "NUMBER" in names:
+        words.append("a value (a statistic such as qkv.w, a number, a name, or an expression in parentheses)")
+        names = names - _STARTS
+    elif names & _OPERATORS:
+        words.append("an operator")
+    words += [_READABLE[name] for name in sorted(names - _OPERATORS)]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _explain(error: UnexpectedInput, text: str) -> tuple[int, int, str]:
     if isinstance(error, UnexpectedCharacters):
         return error.line, error.column, f"the character {error.char!r} has no meaning in a formula"
     assert isinstance(error, UnexpectedToken)
-    expected = sorted(_READABLE[name] for name in error.accepts or error.expected)
+    expected = _expected(set(error.accepts or error.expected))
     token = error.token
     if token.type == "$END":
         lines = text.split("\n")
         what = "the formula is empty" if not text.strip() else "the formula ends too early"
-        return len(lines), len(lines[-1]) + 1, f"{what}; expected {', '.join(expected)}"
+        return len(lines), len(lines[-1]) + 1, f"{what}; expected {expected}"
     given = "a new line" if token == "\n" else f"'{str(token)[:40]}'"
-    return token.line or 1, token.column or 1, f"{given} is out of place; expected {', '.join(expected)}"
+    return token.line or 1, token.column or 1, f"{given} is out of place; expected {expected}"
 
 
 def _at(error: ProxyError, token: Token) -> ProxyError:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .grammar.errors import ProxforgeError
+from .grammar.errors import ProxforgeError, ProxyError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -31,10 +31,9 @@ def emit(document: Any) -> None:
 def fail(error: ProxforgeError, as_json: bool) -> int:
     """Shows the error (JSON on stdout, or text on stderr) and returns the exit code."""
     if as_json:
-        shown: dict[str, Any] = {"error": error.to_dict()}
-        emit(getattr(error, "document", None) or shown)
+        emit({"error": error.to_dict()})
     else:
-        click.echo(str(error) if getattr(error, "source", None) else f"{error.kind} error: {error}", err=True)
+        click.echo(str(error) if isinstance(error, ProxyError) else f"{error.kind} error: {error}", err=True)
     return INTERRUPTED if error.kind == "interrupted" else BAD_INPUT
 
 

@@ -185,6 +185,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
 
 def test_every_dependency_is_pinned() -> None:
     """A dependency that constraints.txt does not pin would install another version tomorrow."""
+
     def key(requirement: str) -> str:
         return requirement.split("[")[0].split(">")[0].split("=")[0].strip().lower().replace("_", "-")
 

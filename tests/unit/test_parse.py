@@ -47,7 +47,7 @@ def test_precedence_is_not_flat():
 ERRORS = [
     ("", "syntax", 1, 1, "empty"),
     ("# only a comment", "syntax", 1, 17, "too early"),
-    ("abs(qkv.w", "syntax", 1, 10, "expected ')'"),
+    ("abs(qkv.w", "syntax", 1, 10, "expected an operator, ',' or ')'"),
     ("abs qkv.w", "syntax", 1, 5, "'qkv.w' is out of place"),
     ("qkv.w)", "syntax", 1, 6, "')' is out of place"),
     ("qkv.w ? 2", "syntax", 1, 7, "'?' has no meaning"),
