@@ -33,7 +33,7 @@ def run(args: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.NoSuchOption as error:
-        hint = "a formula that begins with '-' goes after '--'. See 'proxforge --help'"
+        hint = "(A formula that begins with '-' goes after '--'.) See 'proxforge --help'."
         return fail(ProxforgeError("usage", f"{error.format_message()} {hint}"), as_json)
     except click.ClickException as error:
         return fail(ProxforgeError("usage", f"{error.format_message()} See 'proxforge --help'."), as_json)

@@ -42,11 +42,12 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table: the first column is text, the others are numbers."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: bool = False) -> None:
+    """A table: the first column is text, the others are numbers (or ``text``, of which only the last may be folded)."""
     shown = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
-        shown.add_column(column, justify="right" if i else "left", overflow="fold")
+        whole = text and i < len(columns) - 1
+        shown.add_column(column, justify="left" if text or not i else "right", overflow="fold", no_wrap=whole)
     for row in rows:
         shown.add_row(*("" if cell is None else str(cell) for cell in row))
     console().print(shown)

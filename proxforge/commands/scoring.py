@@ -189,7 +189,7 @@ def strategies(as_json: bool) -> None:
         (name, cls.paper, ", ".join(f"{key} {value:g}" for key, value in options[name].items()))
         for name, cls in STRATEGIES.items()
     ]
-    table("search strategies", ("name", "paper", "options"), rows)
+    table("search strategies", ("name", "paper", "options"), rows, text=True)
 
 
 @click.command()

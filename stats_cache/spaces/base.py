@@ -53,7 +53,7 @@ class Space(ABC):
 
     @abstractmethod
     def check(self, arch: Arch) -> dict[str, Any]:
-        """The architecture in normal form (plain ints, floats, lists). Raises SpaceError naming the gene that is wrong."""
+        """The architecture in normal form (plain ints, floats, lists). SpaceError names the gene that is wrong."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
