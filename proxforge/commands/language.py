@@ -44,11 +44,8 @@ def ops(op_set: str | None, markdown: bool, as_json: bool) -> None:
         click.echo(ops_page(), nl=False)
     else:
         rows = [(op.name, "\n".join(op.signatures), op.rule) for op in chosen]
-        table(
-            f"{len(chosen)} ops, {sum(len(op.signatures) for op in chosen)} signatures",
-            ("op", "signatures", "rule"),
-            rows,
-        )
+        title = f"{len(chosen)} ops, {sum(len(op.signatures) for op in chosen)} signatures"
+        table(title, ("op", "signatures", "rule"), rows, text=True)
 
 
 @click.command()
