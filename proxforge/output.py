@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .grammar.errors import ProxforgeError, ProxyError
 
@@ -49,7 +50,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
         whole = text and i < len(columns) - 1
         shown.add_column(column, justify="left" if text or not i else "right", overflow="fold", no_wrap=whole)
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(Text(str(cell)) for cell in row))  # Text: '[r, c]' is no markup
     console().print(shown)
 
 
