@@ -15,7 +15,7 @@ from .canonical import canonical_pool
 from .errors import ProxyError, nearest
 from .expr import MAX_NODES, Node, Pool
 from .ops import CALLABLE, OPS
-from .types import ALIASES, NETWORK_FACTS, STATISTICS
+from .types import ALIASES, NETWORK_FACTS, STATISTICS, Type
 
 MAX_LENGTH = 16_384
 """Characters in one formula."""
@@ -90,8 +90,22 @@ def _parser() -> Lark:
     return Lark(text, parser="lalr", transformer=_Build(), postlex=_Nesting(), maybe_placeholders=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A formula. ``score``: what it computes, a Score. ``type``: of the formula as it is written, before the reductions
+    that the language implies."""
+
+    score: Node
+    type: Type
+
+
 def parse(text: str, pool: Pool | None = None) -> Node:
-    """The formula as a Score expression, in canonical form unless ``pool`` says otherwise.
+    """The formula as a Score expression, see `parse_formula`."""
+    return parse_formula(text, pool).score
+
+
+def parse_formula(text: str, pool: Pool | None = None) -> Parsed:
+    """The formula in canonical form, unless ``pool`` says otherwise.
 
     Parameters
     ----------
@@ -163,7 +177,7 @@ def _at(error: ProxyError, token: Token) -> ProxyError:
     return error
 
 
-def _elaborate(statements: tuple[_Ast, ...], pool: Pool) -> Node:
+def _elaborate(statements: tuple[_Ast, ...], pool: Pool) -> Parsed:
     names: dict[str, Node] = {}
     last: Node | None = None
     budget = [MAX_NODES]
@@ -187,7 +201,7 @@ def _elaborate(statements: tuple[_Ast, ...], pool: Pool) -> Node:
         message = f"the program ends with an assignment; add a last line with the expression, such as '{end.at}'"
         raise _at(ProxyError("syntax", message), end.at)
     try:
-        return _not_constant(pool.score(last))
+        return Parsed(_not_constant(pool.score(last)), last.type)
     except ProxyError as error:
         raise _at(error, _first(end)) from None
 

@@ -10,9 +10,9 @@ import numpy as np
 from ..grammar.canonical import canonical_pool, hash_of
 from ..grammar.expr import Node, Pool, statistics_of, topological
 from ..grammar.ops import FACT, NUMBER, STATISTIC
-from ..grammar.parse import parse
+from ..grammar.parse import parse_formula
 from ..grammar.text import latex, text
-from ..grammar.types import STATISTICS, Kind
+from ..grammar.types import STATISTICS, Kind, Type
 from .program import CODE, CODE_OF, FACT_NAMES, Program
 from .verify import verify
 
@@ -21,10 +21,12 @@ from .verify import verify
 class Proxy:
     """One compiled formula: what was written, what it means, and the program that computes it.
 
-    ``source``: the text as given. ``node``: the typed expression in canonical form. ``program``: its verified bytecode.
+    ``source``: the text as given, ``type``: of the formula as it is written, before implied reductions. ``node``: the
+    Score that it computes, in canonical form. ``program``: its verified bytecode.
     """
 
     source: str
+    type: Type
     node: Node
     program: Program
 
@@ -60,8 +62,8 @@ class Proxy:
 
 def compile_text(source: str, pool: Pool | None = None) -> Proxy:
     """The compiled formula. ProxyError (kind, message, line, column) where it is not a valid proxy."""
-    node = parse(source, canonical_pool() if pool is None else pool)
-    return Proxy(source, node, compile_nodes([node]))
+    parsed = parse_formula(source, canonical_pool() if pool is None else pool)
+    return Proxy(source, parsed.type, parsed.score, compile_nodes([parsed.score]))
 
 
 def compile_nodes(roots: Sequence[Node]) -> Program:

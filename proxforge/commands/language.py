@@ -65,7 +65,7 @@ def check(expr: str, as_json: bool) -> int:
         return 2
     found = {
         "ok": True,
-        "type": str(proxy.node.type),
+        "type": str(proxy.type),
         "canonical": proxy.canonical,
         "hash": proxy.hash,
         "instructions": len(proxy.program),

@@ -20,13 +20,14 @@ from .options import (
     searching,
     truth_options,
 )
-from .show import marked, show_found, show_scores, show_search, show_taus
+from .show import markdown_scores, marked, show_found, show_scores, show_search, show_taus
 
 
 @click.command()
 @click.argument("expr", nargs=-1)
 @click.option("--file", "-f", type=click.Path(path_type=Path), help="A file with one formula per line; # is a comment.")
 @truth_options
+@click.option("--markdown", is_flag=True, help="The table as Markdown: tau [95 % interval] / tau given #params.")
 @click.option("--split", default="all", show_default=True, help="all networks, or the search or the test part.")
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split.")
 @running_options
@@ -35,6 +36,7 @@ from .show import marked, show_found, show_scores, show_search, show_taus
 def score(
     expr: tuple[str, ...],
     file: Path | None,
+    markdown: bool,
     benchmark: str,
     data: Path | None,
     split: str,
@@ -73,6 +75,8 @@ def score(
         )
     if as_json:
         emit(found.to_dict())
+    elif markdown:
+        click.echo(markdown_scores(found), nl=False)
     else:
         show_scores(found)
 

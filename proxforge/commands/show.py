@@ -37,6 +37,23 @@ def show_scores(found: ScoreTable) -> None:
     table(title, ("proxy", "target", "n", "Kendall", "95 %", "Spearman", "Pearson", "given #params"), rows)
 
 
+def markdown_scores(found: ScoreTable) -> str:
+    """The table as Markdown, a column per target: tau-b [95 % interval] and, after a bar, tau given #params."""
+    targets = list(dict.fromkeys(r.target for r in found.rows))
+    counts = {r.target: r.n for r in found.rows}
+    cells: dict[str, dict[str, str]] = {}
+    for r in found.rows:
+        row = cells.setdefault(marked(f"`{r.proxy}`", r.baseline, r.shape_only), {})
+        if r.kendall is None or r.kendall_ci is None:
+            row[r.target] = r.status
+        else:
+            row[r.target] = f"{r.kendall:.3f} [{r.kendall_ci[0]:.2f}, {r.kendall_ci[1]:.2f}]"
+            row[r.target] += "" if r.partial_kendall is None else f" / {r.partial_kendall:.2f}"
+    head = ["proxy", *(f"{t} (n={counts[t]})" for t in targets)]
+    lines = [head, ["---"] * len(head), *([name, *(row[t] for t in targets)] for name, row in cells.items())]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def show_search(found: SearchResult) -> None:
     """The result for people: the best formula beside the baselines, on both parts."""
     if found.best is not None:

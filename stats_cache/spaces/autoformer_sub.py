@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import Arch, Size, Space, SpaceError
+from .base import BLOCK_SITES, Arch, Size, Space, SpaceError
 from .genes import exactly, listed, number, whole
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ class AutoFormerSub(Space):
     classes: ClassVar[int] = 100
     resolution: ClassVar[int] = 224
     channels: ClassVar[int] = 3
-    sites: ClassVar[Mapping[str, str]] = {
-        "qkv": "blocks.*.attn.qkv",
-        "proj": "blocks.*.attn.proj",
-        "fc1": "blocks.*.mlp.fc1",
-        "hidden": "blocks.*.mlp.act",
-        "fc2": "blocks.*.mlp.fc2",
-    }
+    sites: ClassVar[Mapping[str, str]] = BLOCK_SITES
 
     def check(self, arch: Arch) -> dict[str, Any]:
         """The architecture in normal form. Raises SpaceError naming the gene that is wrong."""

@@ -17,6 +17,16 @@ Arch = Mapping[str, Any]
 """An architecture as plain JSON values: gene name -> value."""
 
 
+BLOCK_SITES: Mapping[str, str] = {
+    "qkv": "blocks.*.attn.qkv",
+    "proj": "blocks.*.attn.proj",
+    "fc1": "blocks.*.mlp.fc1",
+    "hidden": "blocks.*.mlp.act",
+    "fc2": "blocks.*.mlp.fc2",
+}
+"""Where the statistics of a network of `_vit.Block` lie: site -> pattern of module names."""
+
+
 class SpaceError(ProxforgeError):
     """An architecture that is not of the space, or a space that is not known."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import Arch, Size, Space, SpaceError
+from .base import BLOCK_SITES, Arch, Size, Space, SpaceError
 from .genes import exactly, listed, short
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ class MicroSpace(Space):
     classes: ClassVar[int] = 10
     resolution: ClassVar[int] = 8
     channels: ClassVar[int] = 1
-    sites: ClassVar[Mapping[str, str]] = {
-        "qkv": "blocks.*.attn.qkv",
-        "proj": "blocks.*.attn.proj",
-        "fc1": "blocks.*.mlp.fc1",
-        "fc2": "blocks.*.mlp.fc2",
-        "hidden": "blocks.*.mlp.act",
-    }
+    sites: ClassVar[Mapping[str, str]] = BLOCK_SITES
 
     def check(self, arch: Arch) -> dict[str, Any]:
         """The architecture in normal form. Raises SpaceError naming the gene that is wrong."""

@@ -52,12 +52,20 @@ def test_check(call):
     code, found = call("check", AUTOPROXP)
     assert code == 0
     assert found["ok"] is True
-    assert found["type"] == "Score"
+    assert found["type"] == "Matrix[m, d]"
     assert found["canonical"] == AUTOPROXP
     assert found["statistics"] == ["qkv.w", "fc1.w"]
     assert found["instructions"] == len(found["disassembly"]) - 1 == 9
     assert len(found["hash"]) == 32
     assert "W_" in found["latex"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "type_"),
+    [("qkv.w @ fc2.w", "Matrix[3q, m]"), ("std(qkv.w)", "Scalar"), ("layer_sum(qkv.w) / 2", "Score")],
+)
+def test_check_shows_the_type_of_the_formula_as_written(call, formula, type_):
+    assert call("check", formula)[1]["type"] == type_
 
 
 @pytest.mark.parametrize(
@@ -264,6 +272,18 @@ def test_tables_for_people(cache, capsys):
     for args in (["ops"], ["strategies"], ["--help"], ["score", "--help"], ["--version"], ["check", AUTOPROXP]):
         assert run(args) == 0
     assert "Matrix[r, c] -> Scalar" in capsys.readouterr().out
+
+
+def test_a_table_in_markdown(cache, capsys):
+    assert run(["score", "SNIP", "log(qkv.w)", "-b", "digits", "--cache", str(cache), "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| proxy | full (n=144) | low (n=144) | kd (n=144) |"
+    assert lines[2].startswith("| `SNIP` | 0.")
+    assert lines[3] == "| `log(qkv.w)` | nan | nan | nan |"
+    assert [line.split(" |")[0] for line in lines[4:]] == [f"| `{b}`  (baseline)" for b in BASELINE_ORDER]
+
+
+BASELINE_ORDER = ("params", "flops", "depth", "depth*width")
 
 
 def test_the_module_runs_and_help_is_quick():

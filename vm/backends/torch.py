@@ -7,9 +7,8 @@ rounding. The largest float32 number is taken as 2^128, which differs from it by
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Lock
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.nn.functional import hardshrink
 from ...grammar.errors import ProxforgeError
 from ...grammar.reference import EPS, FLOAT32_TINY
 from ...grammar.types import Kind
+from ...stats_cache.passes import one_thread
 from ..layers import finish
 from ..program import OPCODES, Opcode, Program
 from ..source import Source, fact_table
@@ -177,7 +177,7 @@ class TorchBackend:
                 for register in live:
                     final[register][batch.places.to(self._device)] = scalars[register]
 
-        with _one_thread_per_op():
+        with one_thread():  # threads take whole batches instead: the order of a sum is the same with any number
             for _ in map(one, self._batches) if self._threads == 1 else self._pool.map(one, self._batches):
                 pass
         scalars_now = {r: t.cpu().numpy() for r, t in final.items()}
@@ -243,17 +243,6 @@ class TorchBackend:
             while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
                 self._bytes -= self._resident.popitem(last=False)[1].nbytes
         return made
-
-
-@contextmanager
-def _one_thread_per_op() -> Iterator[None]:
-    """Threads take whole batches instead: less waiting, and the order of every sum is the same with any number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor:
