@@ -20,7 +20,7 @@ from .options import (
     searching,
     truth_options,
 )
-from .show import markdown_scores, marked, show_found, show_scores, show_search, show_taus
+from .show import markdown_scores, show_found, show_scores, show_search, show_taus
 
 
 @click.command()
@@ -233,10 +233,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     if as_json:
         emit({"search": found.to_dict(), "tables": [t.to_dict() for t in tables]})
         return
-    rows: dict[str, dict[tuple[str, str], str]] = {}
-    for part in tables:
-        for r in part.rows:
-            cells = rows.setdefault(marked(r.proxy, r.baseline, r.shape_only), {})
-            cells[part.split, r.target] = number(r.kendall) if r.status == "ok" else r.status
-    show_taus(rows)
+    show_taus([{"split": t.split, **row} for t in tables for row in t.to_dict()["rows"]], f"search seed {seed}")
     show_found(found)
+    ceilings = ", ".join(f"{target} {number(tau)}" for target, tau in truth.noise_ceiling.items())
+    click.echo(f"noise ceiling (tau between means of disjoint training seeds): {ceilings}")

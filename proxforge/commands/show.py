@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -57,21 +58,24 @@ def markdown_scores(found: ScoreTable) -> str:
 def show_search(found: SearchResult) -> None:
     """The result for people: the best formula beside the baselines, on both parts."""
     if found.best is not None:
-        rows: dict[str, dict[tuple[str, str], str]] = {}
-        for r in found.best.rows:
-            cells = rows.setdefault(marked(r["proxy"], r["baseline"], r["shape_only"]), {})
-            cells[r["split"], r["target"]] = number(r["kendall"])
-        show_taus(rows)
+        show_taus(found.best.rows, f"search seed {found.params['seed']}, split seed {found.params['split_seed']}")
     show_found(found)
 
 
-def show_taus(rows: dict[str, dict[tuple[str, str], str]]) -> None:
-    """Kendall's tau by proxy, part and target."""
-    columns = list(next(iter(rows.values())))
+def show_taus(rows: Sequence[Mapping[str, Any]], seeds: str) -> None:
+    """Kendall's tau with its interval by proxy, part and target; ``rows`` of tables, each with its ``split``."""
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for r in rows:
+        column = (r["split"], r["target"])
+        counts[column] = r["n"]
+        interval = "" if r["kendall_ci"] is None else f"\n{r['kendall_ci'][0]:.2f}..{r['kendall_ci'][1]:.2f}"
+        tau = number(r["kendall"]) + interval if r["status"] == "ok" else r["status"]
+        cells.setdefault(marked(r["proxy"], r["baseline"], r["shape_only"]), {})[column] = tau
     table(
-        "Kendall tau-b on the networks of the search part and of the test part",
-        ("proxy", *(f"{split}: {target}" for split, target in columns)),
-        [(name, *(cells[c] for c in columns)) for name, cells in rows.items()],
+        f"Kendall tau-b and its 95 % interval; {seeds}",
+        ("proxy", *(f"{split}\n{target}\nn={n}" for (split, target), n in counts.items())),
+        [(name, *(row[c] for c in counts)) for name, row in cells.items()],
     )
 
 
