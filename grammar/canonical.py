@@ -6,11 +6,15 @@ values. ``sqrt(square(x)) = abs(x)`` is no rule: the square leaves float32's ran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from .expr import Node, Pool
 from .ops import NUMBER, OPS, STATISTIC, Form, Op
+from .reference import in_range
 from .types import STATISTICS, Kind
 
 Args = tuple[Node, ...]
@@ -51,10 +55,6 @@ def _inner(name: str) -> Callable[[Pool, Args], Node]:
     return lambda pool, a: pool.apply(OPS[name], a[0].args[0])
 
 
-def _numbers(a: Args) -> bool:
-    return all(x.op is NUMBER for x in a) and a[0].facts.value is not None
-
-
 RULES: tuple[Rule, ...] = (
     Rule("identity", "identity(x) = x", lambda a: True, _operand(0)),
     Rule("mean", "mean(s) = s", _scalar, _operand(0)),
@@ -69,7 +69,6 @@ RULES: tuple[Rule, ...] = (
     Rule("relu", "relu(x) = x where x >= 0", _nonnegative, _operand(0)),
     Rule("neg", "-(-x) = x", _is("neg"), lambda pool, a: a[0].args[0]),
     Rule("neg", "-(a - b) = b - a", _is("-"), lambda pool, a: pool.apply(OPS["-"], a[0].args[1], a[0].args[0])),
-    Rule("neg", "-(number) is a number", _numbers, lambda pool, a: pool.number(-float(a[0].attr), a[0].type.kind)),
     Rule("square", "square(-x) = square(x)", _is("neg"), _inner("square")),
     Rule("square", "square(abs(x)) = square(x)", _is("abs"), _inner("square")),
     Rule("abslog", "abslog(-x) = abslog(x)", _is("neg"), _inner("abslog")),
@@ -101,9 +100,6 @@ RULES: tuple[Rule, ...] = (
         lambda a: a[1].op.name == "neg",
         lambda pool, a: pool.apply(OPS["+"], a[0], a[1].args[0]),
     ),
-    Rule("+", "m + n of numbers is a number", _numbers, lambda pool, a: _folded(pool, "+", a)),
-    Rule("-", "m - n of numbers is a number", _numbers, lambda pool, a: _folded(pool, "-", a)),
-    Rule("*", "m * n of numbers is a number", _numbers, lambda pool, a: _folded(pool, "*", a)),
 )
 """Tried in this order; the first that applies is taken. Each makes an expression smaller, so rewriting ends."""
 
@@ -111,10 +107,13 @@ _BY_OP: dict[str, tuple[Rule, ...]] = {name: tuple(r for r in RULES if r.op == n
 _LEAF_ORDER = {name: i for i, name in enumerate(STATISTICS)}
 
 
-def _folded(pool: Pool, name: str, args: Args) -> Node:
-    m, n = (float(a.attr) for a in args)
-    value = {"+": m + n, "-": m - n, "*": m * n}[name]
-    return pool.number(value, args[0].type.kind)
+def _folded(pool: Pool, op: Op, args: Args) -> Node | None:
+    """f(numbers) is a number, where the value is in float32's range; elsewhere it stays as it is written."""
+    if not (op.elementwise and all(a.op is NUMBER for a in args)):
+        return None
+    with np.errstate(all="ignore"):
+        value = float(in_range(np.asarray(op.reference(*(np.float64(a.attr) for a in args)))))
+    return pool.number(value, args[0].type.kind) if math.isfinite(value) else None
 
 
 def order_key(node: Node) -> tuple[int, int, bytes]:
@@ -124,7 +123,10 @@ def order_key(node: Node) -> tuple[int, int, bytes]:
 
 
 def rewrite(pool: Pool, op: Op, args: Args) -> Node | None:
-    """The first rule that applies, else commutative operands in their order, else None."""
+    """Numbers are folded; else the first rule that applies; else commutative operands in their order; else None."""
+    folded = _folded(pool, op, args)
+    if folded is not None:
+        return folded
     for rule in _BY_OP[op.name]:
         if rule.applies(args):
             return rule.rewrite(pool, args)

@@ -24,10 +24,10 @@ class Node:
     """One value of an expression. Made by a `Pool`, never changed.
 
     ``op`` and ``args`` say how it is computed; ``attr`` is the name of a statistic or network fact, or the number.
-    ``digest`` (16 bytes) depends on the structure alone: the same in every process.
+    ``digest`` (16 bytes) depends on the structure alone: the same in every process. ``numeric``: made of numbers alone.
     """
 
-    __slots__ = ("args", "attr", "depth", "digest", "facts", "op", "type")
+    __slots__ = ("args", "attr", "depth", "digest", "facts", "numeric", "op", "type")
 
     def __init__(
         self, op: Op, args: tuple[Node, ...], attr: str | float, type_: Type, facts: f.Facts, digest: bytes
@@ -38,6 +38,7 @@ class Node:
         self.type = type_
         self.facts = facts
         self.digest = digest
+        self.numeric: bool = op is NUMBER or (bool(args) and all(a.numeric for a in args))
         self.depth: int = 1 + max((a.depth for a in args), default=0)
 
     def __repr__(self) -> str:
@@ -91,8 +92,7 @@ class Pool:
 
     def score(self, node: Node) -> Node:
         """The expression as a Score: a Matrix is reduced by ``mean``, a Scalar by ``layer_mean``."""
-        if node.op is NUMBER:
-            return self.number(float(node.attr), Kind.SCORE)
+        node = _as_score(self, node)
         if node.type.kind is Kind.MATRIX:
             node = self.apply(OPS["mean"], node)
         return self.apply(OPS["layer_mean"], node) if node.type.kind is Kind.SCALAR else node
@@ -119,7 +119,7 @@ def _analysed(op: Op, args: tuple[Node, ...]) -> f.Facts:
         return f.known(value + 0.0) if math.isfinite(value) else f.UNKNOWN
     if op.form is Form.JOIN and args[0] is args[1] and op.name == "-":
         return f.known(0.0)
-    return op.facts(tuple(a.facts for a in args), args[0].type.kind)
+    return op.facts(tuple(a.facts for a in args), tuple(a.type.kind for a in args))
 
 
 def _coerced(pool: Pool, op: Op, args: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -127,16 +127,20 @@ def _coerced(pool: Pool, op: Op, args: tuple[Node, ...]) -> tuple[Node, ...]:
     if op.form is Form.LAYERS and args[0].type.kind is Kind.MATRIX:
         return (pool.apply(OPS["mean"], args[0]),)
     if any(a.type.kind is Kind.SCORE for a in args):
-        return tuple(pool.number(float(a.attr), Kind.SCORE) if a.op is NUMBER else a for a in args)
+        return tuple(_as_score(pool, a) for a in args)
     return args
+
+
+def _as_score(pool: Pool, node: Node) -> Node:
+    """A Scalar that is made of numbers alone is a number for the whole network."""
+    value = node.facts.value
+    return pool.number(value, Kind.SCORE) if node.numeric and value is not None else node
 
 
 def _result(op: Op, args: tuple[Node, ...]) -> Type:
     types = tuple(a.type for a in args)
     if len(args) != op.arity:
         raise ProxyError("type", f"'{op.name}' takes {op.arity} operand{'s'[: op.arity > 1]}, {len(args)} were given")
-    if op.name == "/" and args[1].facts.value == 0:
-        raise ProxyError("nonfinite", "the divisor of '/' is 0 for every network, so the quotient has no value")
     if any(t.kind is Kind.SCORE for t in types):
         return _score_result(op, types)
     first = types[0]

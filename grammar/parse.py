@@ -15,12 +15,13 @@ from .canonical import canonical_pool
 from .errors import ProxyError, nearest
 from .expr import MAX_NODES, Node, Pool
 from .ops import CALLABLE, OPS
+from .reference import FLOAT32_MAX
 from .types import ALIASES, NETWORK_FACTS, STATISTICS, Type
 
-MAX_LENGTH = 16_384
-"""Characters in one formula."""
-MAX_NESTING = 200
-"""Parentheses open at one place."""
+MAX_LENGTH = 131_072
+"""Characters in one formula: enough for the text of `MAX_NODES` operations."""
+MAX_NESTING = 300
+"""Parentheses open at one place: more than `MAX_DEPTH`, so that the text of every program can be read again."""
 MAX_NAMES = 256
 """Assignments in one program."""
 
@@ -245,7 +246,10 @@ def _value(root: _Ast, names: dict[str, Node], pool: Pool, budget: list[int]) ->
 def _node(ast: _Ast, args: tuple[Node, ...], names: dict[str, Node], pool: Pool) -> Node:
     text = str(ast.at)
     if ast.form == "number":
-        return pool.number(float(text))
+        value = float(text)
+        if abs(value) > FLOAT32_MAX:
+            raise ProxyError("nonfinite", f"the number {text[:40]} exceeds float32's range ({FLOAT32_MAX:.2g})")
+        return pool.number(value)
     if ast.form == "statistic":
         return pool.statistic(text)
     if ast.form == "name":

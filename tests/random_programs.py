@@ -23,8 +23,11 @@ def random_layer_value(rng: np.random.Generator, pool: Pool, depth: int) -> Node
         return pool.statistic(str(rng.choice(list(STATISTICS))))
     while True:
         op: Op = UNARY[rng.integers(len(UNARY))] if rng.random() < 0.6 else BINARY[rng.integers(len(BINARY))]
+        operands = [random_layer_value(rng, pool, depth - 1) for _ in range(op.arity)]
+        if op.name == "/" and operands[1].facts.value == 0:
+            continue  # x/0 or x/(what rounding leaves of 0): there is no value to agree on
         try:
-            return pool.apply(op, *(random_layer_value(rng, pool, depth - 1) for _ in range(op.arity)))
+            return pool.apply(op, *operands)
         except ProxyError as error:
             assert error.kind in {"type", "shape", "nonfinite"}, error
 

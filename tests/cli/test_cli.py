@@ -76,7 +76,7 @@ def test_check_shows_the_type_of_the_formula_as_written(call, formula, type_):
         ("abs(qkv.w", "syntax", 10),
         ("params + qkv.w", "type", 8),
         ("mean(normalize(qkv.w))", "constant", 1),
-        ("(" * 1000, "size", 201),
+        ("(" * 1000, "size", 301),
     ],
 )
 def test_check_of_a_bad_formula(call, formula, kind, column):

@@ -166,6 +166,13 @@ SHAPE_ONLY = [
     ("layer_sum(l1_norm(softmax(fc2.w)))", True),
     ("frobenius(square(sign(hidden.g)))", True),
     ("softmax(qkv.w) + sign(abs(qkv.g))", True),
+    ("frobenius(sign(sqrt(abs(qkv.w))))", True),
+    ("sum(square(sign(qkv.w))) * mean(softmax(hidden.a))", True),
+    ("frobenius(sign(sign(qkv.w) + sign(qkv.g)))", False),  # +1 and -1 make 0
+    ("l1_norm(sign(qkv.w - relu(qkv.w)))", False),
+    ("frobenius(sign(qkv.w + abs(qkv.w)))", False),
+    ("abs(sign(abs(qkv.w) - qkv.w))", False),
+    ("frobenius(sign(sign(fc2.w) @ sign(fc1.w)))", False),
     ("frobenius(qkv.w)", False),
     ("frobenius(softmax(qkv.w))", False),
     ("mean(sign(qkv.w))", False),
@@ -183,6 +190,22 @@ def test_shape_only(formula, expected):
     shapes = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 2)]
     runs = [reference_run(random_source(seed, shapes), [node]).scores[0] for seed in (1, 2)]
     assert np.allclose(*runs, rtol=1e-6) is expected
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "abs(sign(mean(sign(qkv.w))))",
+        "sign(exp(-square(inv(qkv.w))))",
+        "sign(softmax(inv(qkv.w)))",
+        "abs(sign(exp(inv(qkv.w))))",
+        "abs(sign(square(square(square(qkv.g)))))",
+        "frobenius(normalize(relu(qkv.w - 3)))",
+        "std(normalize(sign(qkv.v)))",
+    ],
+)
+def test_what_can_fall_to_0_or_be_constant_is_not_called_shape_only(formula):
+    assert not parse(formula).facts.shape_only
 
 
 @settings(max_examples=300, deadline=None)
