@@ -29,8 +29,8 @@ class Row:
 
     ``proxy``: as it was given; ``formula``: in canonical form. ``kendall``: tau-b, ``kendall_ci``: its 95 % bootstrap
     interval, ``spearman``, ``pearson``; ``partial_kendall``: tau-b given #params. None where a value does not exist.
-    ``status``: ``ok``, or why there is no score. ``baseline``: one of the baselines that look at no statistic.
-    ``shape_only``: the score is a function of the network's shapes alone.
+    ``status``: ``ok``; why there is no score (see `Status`); ``target``: fewer than two different values were measured.
+    ``baseline``: one of the four that look at no statistic. ``shape_only``: the score depends on the shapes alone.
     """
 
     proxy: str
@@ -91,21 +91,19 @@ class Entry:
     baseline: bool
 
 
-def entries(formulas: Sequence[str], pool: Pool | None = None) -> list[Entry]:
-    """The proxies of a table: those given (formulas, or names of published ones), then the baselines not among them.
+def entries(formulas: Sequence[str | Proxy], pool: Pool | None = None) -> list[Entry]:
+    """The proxies of a table: those given (formulas, names of published ones, or compiled), then the baselines.
 
     Raises ProxyError for the first formula that does not compile.
     """
     pool = canonical_pool() if pool is None else pool
-    baselines = {compile_text(b, pool).hash: b for b in BASELINES}
-    given: dict[str, Entry] = {}
-    for formula in formulas:
-        label = formula.strip()
-        proxy = compile_text(PUBLISHED[label].formula if label in PUBLISHED else formula, pool)
-        given.setdefault(label, Entry(label, proxy, proxy.hash in baselines))
-    hashes = {e.proxy.hash for e in given.values()}
-    rest = [Entry(b, compile_text(b, pool), True) for h, b in baselines.items() if h not in hashes]
-    return [*given.values(), *rest]
+    found: dict[str, Entry] = {}
+    for given in (*formulas, *BASELINES):
+        source = given.source if isinstance(given, Proxy) else given
+        label = source.strip()
+        proxy = compile_text(PUBLISHED[label].formula if label in PUBLISHED else source, pool)
+        found.setdefault(label, Entry(label, proxy, label in BASELINES))
+    return list(found.values())
 
 
 def score_table(
@@ -134,16 +132,18 @@ def score_table(
 
 def _row(entry: Entry, target: str, scores: Array, truth: Array, params: Array, status: Status) -> Row:
     valid = status is Status.OK
+    measured = truth[~np.isnan(truth)]
+    undefined = valid and len(np.unique(measured)) < 2
     return Row(
         proxy=entry.label,
         target=target,
-        n=int(np.sum(~np.isnan(truth))),
+        n=len(measured),
         kendall=kendall(scores, truth) if valid else None,
         kendall_ci=kendall_interval(scores, truth) if valid else None,
         spearman=spearman(scores, truth) if valid else None,
         pearson=pearson(scores, truth) if valid else None,
         partial_kendall=partial_kendall(scores, truth, params) if valid else None,
-        status=status.word,
+        status="target" if undefined else status.word,
         baseline=entry.baseline,
         shape_only=entry.proxy.shape_only,
         formula=entry.proxy.canonical,

@@ -22,6 +22,7 @@ from .search.spaces import TreeSpace
 from .search.strategies import make_strategy
 from .stats_cache import Cache, Recipe, collect
 from .stats_cache.collect import Progress as CollectProgress
+from .vm.compile import Proxy
 from .vm.evaluate import Evaluator
 
 SPLITS = ("all", "search", "test")
@@ -62,7 +63,7 @@ def statistics(
 
 
 def score(
-    proxies: str | Sequence[str],
+    proxies: str | Proxy | Sequence[str | Proxy],
     benchmark: str | Benchmark,
     *,
     data: str | Path | None = None,
@@ -72,14 +73,14 @@ def score(
     device: str = "auto",
     **collection: Any,
 ) -> ScoreTable:
-    """Proxies (formulas, or names of published ones) on the networks of a benchmark, beside the baselines.
+    """Proxies (formulas, names of published ones, or compiled) on the networks of a benchmark, beside the baselines.
 
     ``split``: ``all`` networks, or the ``search`` or ``test`` part of the seeded split. ``collection``: the options of
     `statistics`.
 
     Raises ProxyError for a formula that does not compile, ProxforgeError for a benchmark, data or cache at fault.
     """
-    table = entries([proxies] if isinstance(proxies, str) else proxies)
+    table = entries([proxies] if isinstance(proxies, str | Proxy) else proxies)
     return score_entries(
         table,
         benchmark_of(benchmark, data),
@@ -105,11 +106,12 @@ def score_entries(
     if split not in SPLITS:
         message = f"the split is '{split}'{nearest(split, SPLITS)}; expected one of {', '.join(SPLITS)}"
         raise ProxforgeError("config", message)
-    parts = dict(zip(("search", "test"), benchmark.split(split_seed), strict=True))
-    networks = range(len(benchmark)) if split == "all" else parts[split].tolist()
+    networks = list(range(len(benchmark)))
+    if split != "all":
+        networks = benchmark.split(split_seed)[split == "test"].tolist()
     cache = statistics(benchmark, statistics_of([e.proxy.node for e in table]), **collection)
     evaluator = Evaluator(cache, networks, backend_name=backend, device=device)
-    targets = {name: values[list(networks)] for name, values in benchmark.targets.items()}
+    targets = {name: values[networks] for name, values in benchmark.targets.items()}
     return score_table(benchmark.name, table, evaluator, targets, split)
 
 

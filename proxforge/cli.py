@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,11 @@ def main(args: Sequence[str] | None = None) -> None:
 def run(args: list[str]) -> int:
     """Runs a command; the exit code: 0, 1 (a check found problems), 2 (bad input) or 130 (interrupted)."""
     as_json = "--json" in args
+    if args[:1] == ["--json"]:  # an option of every command, so it may stand before the command too
+        args = [*args[1:], "--json"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without ε is no reason to fail
     try:
         code = cli.main(args, prog_name="proxforge", standalone_mode=False)
     except ProxforgeError as error:
@@ -33,10 +39,13 @@ def run(args: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.NoSuchOption as error:
-        hint = "(A formula that begins with '-' goes after '--'.) See 'proxforge --help'."
-        return fail(ProxforgeError("usage", f"{error.format_message()} {hint}"), as_json)
+        hint = "(A formula that begins with '-' goes after '--'.) " if args[0] in ("check", "score") else ""
+        return fail(ProxforgeError("usage", f"{error.format_message()} {hint}See 'proxforge --help'."), as_json)
     except click.ClickException as error:
-        return fail(ProxforgeError("usage", f"{error.format_message()} See 'proxforge --help'."), as_json)
+        message = " ".join(error.format_message().split()).rstrip(".")
+        return fail(ProxforgeError("usage", f"{message}. See 'proxforge --help'."), as_json)
+    except (OSError, MemoryError) as error:
+        return fail(ProxforgeError("system", f"{type(error).__name__}: {error}"), as_json)
     except (click.Abort, KeyboardInterrupt):
         return fail(ProxforgeError("interrupted", "interrupted"), as_json)
     return code if isinstance(code, int) else 0

@@ -25,8 +25,8 @@ BAD_INPUT = 2
 
 
 def emit(document: Any) -> None:
-    """One JSON document on stdout; NaN and infinity are errors here, never in the output."""
-    click.echo(json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False))
+    """One JSON document on stdout, in ASCII: right in every locale. NaN and infinity are errors here, never output."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False))
 
 
 def fail(error: ProxforgeError, as_json: bool) -> int:

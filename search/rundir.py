@@ -53,6 +53,8 @@ class RunDir:
             return None
         checkpoint = _read(path)
         log = self.path / EVENTS
+        if not isinstance(checkpoint, dict) or not {"events_bytes", "run"} <= checkpoint.keys():
+            raise _damaged(path, "it is no checkpoint of a search")
         try:
             length = int(checkpoint["events_bytes"])
             content = log.read_bytes()[:length]
@@ -82,7 +84,12 @@ class RunDir:
     def seconds(self) -> dict[str, float]:
         """What earlier sessions of this run spent, as far as they came to their end; empty at first."""
         path = self.path / TIMING
-        return {k: float(v) for k, v in _read(path).items()} if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return {k: float(v) for k, v in _read(path).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _damaged(path, str(error)) from error
 
     def spent(self, seconds: Mapping[str, float]) -> None:
         """Writes ``timing.json``."""

@@ -31,7 +31,13 @@ Calls = dict[str, list[tuple[Tensor, Tensor, int]]]
 def noise(batch: int, channels: int, resolution: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """Standard normal images ``[batch, channels, resolution, resolution]``, uniform labels ``[batch]``, seeded."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(batch, channels, resolution, resolution, generator=generator, dtype=torch.float32)
+    try:
+        images = torch.randn(batch, channels, resolution, resolution, generator=generator, dtype=torch.float32)
+    except RuntimeError as error:  # what torch raises when there is not that much memory
+        pixels = batch * channels * resolution**2
+        raise CacheError(
+            f"no memory for a batch of {batch} images ({4 * pixels / 1e9:.0f} GB); choose fewer"
+        ) from error
     return images, torch.randint(classes, (batch,), generator=generator)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class Proxy:
     type: Type
     node: Node
     program: Program
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its text: another process compiles it again, to the same program."""
+        return compile_text, (self.source,)
 
     @property
     def canonical(self) -> str:

@@ -61,9 +61,14 @@ def train_digits(
         if value < 1 or (most is not None and value > most):
             expected = "at least 1" if most is None else f"1 to {most}"
             raise ProxforgeError("config", f"{name} is {value}; training 'digits' needs {expected}")
+    if not out.name or out.is_dir():
+        raise ProxforgeError("file", f"{str(out)!r} is no name for a file; expected one such as digits.json")
     split = _split(recipe)
     versions = _versions()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProxforgeError("file", f"cannot write {out}: {error.strerror}; choose another place") from error
     journal = out.with_name(out.name + "l")
     units = _begin(journal, {"recipe": _fingerprint(recipe), "versions": versions})
     wanted = [(network, seed) for seed in range(1, seeds + 1) for network in range(networks)]

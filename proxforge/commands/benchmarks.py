@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..output import emit, number, progress, table
-from .options import json_option
+from .options import PATH, json_option
 
 
 @click.group()
@@ -16,10 +16,8 @@ def bench() -> None:
 
 
 @bench.command()
-@click.argument("name", type=click.Choice(["digits"]))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("digits.json"), show_default=True, help="The file to write."
-)
+@click.argument("name", metavar="NAME", type=click.Choice(["digits"]))
+@click.option("--out", type=PATH, default=Path("digits.json"), show_default=True, help="The file to write.")
 @click.option("--networks", type=click.IntRange(1), help="Only the first so many networks.  [default: all]")
 @click.option("--seeds", type=click.IntRange(1), help="Trainings of every network.  [default: as in the package]")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, one thread each.")

@@ -9,7 +9,7 @@ import click
 
 from ..grammar.errors import ProxforgeError
 from ..output import WRONG, emit, progress
-from .options import collecting_into, collection_options, json_option, truth_options
+from .options import PATH, collecting_into, collection_options, json_option, truth_options
 
 
 @click.command()
@@ -22,11 +22,12 @@ from .options import collecting_into, collection_options, json_option, truth_opt
 def collect(benchmark: str, data: Path | None, statistics: tuple[str, ...], as_json: bool, **collection: Any) -> None:
     """Collect statistics of a benchmark's networks into the cache; what is there already is kept."""
     from .. import api
-    from ..grammar.types import STATISTICS
+    from ..grammar.types import ALIASES, STATISTICS
 
     truth = api.benchmark_of(benchmark, data)
+    names = tuple(ALIASES.get(name, name) for name in statistics) or tuple(STATISTICS)
     with progress("collecting statistics", as_json) as bar:
-        cache = api.statistics(truth, statistics or tuple(STATISTICS), progress=collecting_into(bar), **collection)
+        cache = api.statistics(truth, names, progress=collecting_into(bar), **collection)
     _show(cache.info(), as_json)
 
 
@@ -36,7 +37,7 @@ def cache() -> None:
 
 
 @cache.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @json_option
 def info(directory: Path, as_json: bool) -> None:
     """What a cache holds: networks, statistics, bytes, recipe."""
@@ -47,7 +48,7 @@ def info(directory: Path, as_json: bool) -> None:
 
 
 @cache.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @json_option
 def verify(directory: Path, as_json: bool) -> int:
     """Read every byte of a cache and name what is not as it was written; exit code 1 if there is anything."""
@@ -63,7 +64,7 @@ def verify(directory: Path, as_json: bool) -> int:
     else:
         for p in problems:
             click.echo(f"{p['kind']}: {p['message']}")
-        click.echo("the cache is as it was written" if not problems else f"{len(problems)} problems")
+        click.echo("the cache is as it was written" if not problems else f"problems: {len(problems)}")
     return WRONG if problems else 0
 
 
@@ -84,4 +85,5 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
     for one in found.get("caches", [found]):
         for key, value in one.items():
             shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown
             click.echo(f"{key:13}{', '.join(shown) if isinstance(shown, list) else shown}")

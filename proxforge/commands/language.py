@@ -79,6 +79,8 @@ def check(expr: str, as_json: bool) -> int:
         return 0
     for key in ("type", "canonical", "hash", "instructions", "statistics", "shape_only", "latex"):
         value = found[key]
-        click.echo(f"{key.replace('_', ' '):13}{', '.join(value) if isinstance(value, list) else value}")
+        shown = ", ".join(value) if isinstance(value, list) else value
+        shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown
+        click.echo(f"{key.replace('_', ' '):13}{shown}")
     click.echo("\n".join(["", *proxy.disassemble()]))
     return 0

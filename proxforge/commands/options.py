@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
+
+class NonEmptyPath(click.Path):
+    """A path; an empty one (an unset shell variable, say) is an error and not the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = NonEmptyPath()
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 
 
@@ -29,12 +45,10 @@ def _options(*options: Command) -> Callable[[Command], Command]:
 
 truth_options = _options(
     click.option("--benchmark", "-b", required=True, help="digits, vit-bench-101/autoformer or vit-bench-101/pit."),
-    click.option("--data", type=click.Path(path_type=Path), help="Folder of the benchmark's official files."),
+    click.option("--data", type=PATH, help="Folder of the benchmark's official files."),
 )
 collection_options = _options(
-    click.option(
-        "--cache", type=click.Path(path_type=Path), help="Where caches lie.  [default: the user's cache folder]"
-    ),
+    click.option("--cache", type=PATH, help="Where caches lie.  [default: the user's cache folder]"),
     click.option("--init-seed", default=0, show_default=True, help="Seed of the networks' initialisation."),
     click.option("--input-seed", default=0, show_default=True, help="Seed of the noise images and labels."),
     click.option("--batch", type=click.IntRange(1), help="Noise images per network.  [default: the benchmark's]"),

@@ -12,6 +12,7 @@ from ..grammar.errors import ProxforgeError, ProxyError
 from ..grammar.expr import Pool
 from ..output import emit, number, progress, table
 from .options import (
+    PATH,
     Command,
     collecting_into,
     collection_options,
@@ -25,7 +26,7 @@ from .show import markdown_scores, show_found, show_scores, show_search, show_ta
 
 @click.command()
 @click.argument("expr", nargs=-1)
-@click.option("--file", "-f", type=click.Path(path_type=Path), help="A file with one formula per line; # is a comment.")
+@click.option("--file", "-f", type=PATH, help="A file with one formula per line; # is a comment.")
 @truth_options
 @click.option("--markdown", is_flag=True, help="The table as Markdown: tau [95 % interval] / tau given #params.")
 @click.option("--split", default="all", show_default=True, help="all networks, or the search or the test part.")
@@ -62,7 +63,7 @@ def score(
         raise ProxforgeError("usage", "no formula was given; write one as an argument, or name a file with --file")
     compiled = entries(formulas, pool)
     truth = benchmark_of(benchmark, data)
-    with progress("collecting statistics", as_json) as bar:
+    with progress("scoring", as_json) as bar:
         found = score_entries(
             compiled,
             truth,
@@ -87,19 +88,22 @@ def _formulas(file: Path, pool: Pool) -> list[str]:
     from ..vm.compile import compile_text
 
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ProxforgeError("file", f"cannot read {file}: {error}; expected a text file, one formula a line") from None
     formulas = []
     for place, line in enumerate(lines, start=1):
-        if not line.split("#")[0].strip():
+        formula = line.split("#")[0].strip()
+        if not formula:
             continue
         try:
-            if line.strip() not in PUBLISHED:
-                compile_text(line, pool)
+            if formula not in PUBLISHED:
+                compile_text(formula, pool)
         except ProxyError as error:
-            raise ProxyError(error.kind, f"{file}, line {place}: {error.message}", place, error.column) from None
-        formulas.append(line.strip())
+            hint = " (a line is a formula of its own: join statements with ';')" if error.kind == "syntax" else ""
+            message = f"{file}, line {place}: {error.message}{hint}"
+            raise ProxyError(error.kind, message, place, error.column) from None
+        formulas.append(formula)
     return formulas
 
 
@@ -107,17 +111,15 @@ def strategy_options(command: Command) -> Command:
     """One flag per option of any strategy, from the fields of their configurations."""
     from ..search.strategies import STRATEGIES
 
-    seen: dict[str, list[str]] = {}
-    kinds: dict[str, tuple[type, str]] = {}
+    texts: dict[str, list[str]] = {}
+    kinds: dict[str, type] = {}
     for name, cls in STRATEGIES.items():
         for f in fields(cls.options):
-            default = f"{name}: {f.default:g}"
-            seen.setdefault(f.name, []).append(default)
-            kinds[f.name] = (type(f.default), str(f.metadata["help"]))
-    for option, (kind, text) in reversed(kinds.items()):
+            texts.setdefault(f.name, []).append(f"{name}: {f.metadata['help']} (default {f.default:g})")
+            kinds[f.name] = type(f.default)
+    for option, kind in reversed(kinds.items()):
         flag = f"--{option.replace('_', '-')}"
-        help_ = f"{text[0].upper()}{text[1:]}.  [{'; '.join(seen[option])}]"
-        command = click.option(flag, option, type=kind, help=help_)(command)
+        command = click.option(flag, option, type=kind, help=f"{'; '.join(texts[option])}.")(command)
     return command
 
 
@@ -131,7 +133,7 @@ def strategy_options(command: Command) -> Command:
     "--target", "targets", multiple=True, help="A target of the JCM; may be repeated.  [default: the benchmark's]"
 )
 @click.option("--budget", type=click.IntRange(1), help="Evaluations at most.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory; a run that was begun there is continued.")
+@click.option("--out", type=PATH, help="Run directory; a run that was begun there is continued.")
 @running_options
 @collection_options
 @json_option
@@ -155,7 +157,7 @@ def search(
 
     collection = {key: others.pop(key) for key in ("cache", "init_seed", "input_seed", "batch", "workers")}
     truth = benchmark_of(benchmark, data)
-    with progress("collecting statistics", as_json) as bar:
+    with progress("searching", as_json) as bar:
         found = api_search(
             truth,
             strategy,
@@ -197,9 +199,7 @@ def strategies(as_json: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Run directory."
-)
+@click.option("--out", type=PATH, default=Path("runs/demo"), show_default=True, help="Run directory.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the search.")
 @json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:

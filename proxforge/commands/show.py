@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +20,25 @@ def marked(proxy: str, baseline: bool, shape_only: bool) -> str:
 
 
 def show_scores(found: ScoreTable) -> None:
-    """The table for people."""
-    rows = [
-        (
-            marked(r.proxy, r.baseline, r.shape_only),
-            r.target,
-            r.n,
-            number(r.kendall) if r.status == "ok" else r.status,
-            "" if r.kendall_ci is None else f"{r.kendall_ci[0]:.2f} .. {r.kendall_ci[1]:.2f}",
-            number(r.spearman),
-            number(r.pearson),
-            number(r.partial_kendall),
-        )
-        for r in found.rows
-    ]
+    """A table per target, the best proxy first."""
     part = "" if found.split == "all" else f", {found.split} part"
-    title = f"{found.benchmark}: {found.n} networks{part}; {found.backend}"
-    table(title, ("proxy", "target", "n", "Kendall", "95 %", "Spearman", "Pearson", "given #params"), rows)
+    click.echo(f"{found.benchmark}: {found.n} networks{part}; {found.backend}")
+    for target in dict.fromkeys(r.target for r in found.rows):
+        chosen = [r for r in found.rows if r.target == target]
+        chosen.sort(key=lambda r: -math.inf if r.kendall is None else r.kendall, reverse=True)
+        rows = [
+            (
+                marked(r.proxy, r.baseline, r.shape_only),
+                number(r.kendall) if r.status == "ok" else f"none: {r.status}",
+                "" if r.kendall_ci is None else f"{r.kendall_ci[0]:.2f}..{r.kendall_ci[1]:.2f}",
+                number(r.spearman),
+                number(r.pearson),
+                number(r.partial_kendall),
+            )
+            for r in chosen
+        ]
+        columns = ("proxy", "Kendall", "95 %", "Spearman", "Pearson", "given\n#params")
+        table(f"{target}, n={chosen[0].n}", columns, rows)
 
 
 def markdown_scores(found: ScoreTable) -> str:

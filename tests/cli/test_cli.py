@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import proxforge
@@ -105,6 +106,15 @@ def test_errors_for_people_have_a_caret(capsys):
         (["score", "params"], "usage", "--benchmark"),
         (["score", "params", "-b", "vit-bench-101/pit", "--data", "no/such/folder"], "data", "no/such/folder"),
         (["score", "--file", "no/such/file", "-b", "digits"], "file", "no/such/file"),
+        (["score", "params", "-b", "digits", "--cache", ""], "usage", "the path is empty"),
+        (["score", "qkv.w", "-b", "digits", "--batch", "100000000000"], "cache", "choose fewer"),
+        (["score", "--file", "."], "usage", "--benchmark"),
+        (["score", "--file", ".", "-b", "digits"], "file", "expected a text file"),
+        (["bench", "train", "digits", "--out", "."], "file", "no name for a file"),
+        (["bench", "train", "digits", "--out", "setup.py/x.json"], "file", "cannot write"),
+        (["bench", "train"], "usage", "Missing argument 'NAME'"),
+        (["cache", "verify", "setup.py"], "cache", "no directory"),
+        (["--json", "check", "qkv"], "name", "'qkv' is not known"),
         (["search", "-b", "digits", "--strategy", "elitism"], "config", "did you mean 'elitism_preserve'"),
         (["search", "-b", "digits", "--steps", "-1"], "config", "'steps' is -1"),
         (["search", "-b", "digits", "-s", "random", "--margin", "0.1"], "config", "'random' has no option 'margin'"),
@@ -128,10 +138,10 @@ def test_bad_input_is_exit_code_2_and_one_error(call, cache, monkeypatch, args, 
 
 def test_a_formula_file(call, cache, tmp_path):
     file = tmp_path / "formulas.txt"
-    file.write_text("# two proxies\nSNIP\n\nl = abs(qkv.g); l * 2   # with memory\n")
+    file.write_text("\ufeff# two proxies\nSNIP # by name\n\nl = abs(qkv.g); l * 2   # with memory\n", encoding="utf-8")
     code, found = call("score", "--file", file, "-b", "digits", "--cache", cache)
     assert code == 0
-    assert {r["proxy"] for r in found["rows"] if not r["baseline"]} == {"SNIP", "l = abs(qkv.g); l * 2   # with memory"}
+    assert {r["proxy"] for r in found["rows"] if not r["baseline"]} == {"SNIP", "l = abs(qkv.g); l * 2"}
     file.write_text("SNIP\nabs(qkv.w\n")
     code, found = call("score", "--file", file, "-b", "digits", "--cache", cache)
     assert (code, found["error"]["kind"], found["error"]["line"]) == (2, "syntax", 2)
@@ -169,6 +179,26 @@ def test_score(call, cache):
 
 
 BASELINES = {"params", "flops", "depth", "depth*width"}
+
+
+def test_the_four_baselines_are_there_by_name_whatever_is_given(call, cache):
+    _, found = call("score", "depth * width", "params+0", "params", "-b", "digits", "--cache", cache)
+    flags = {r["proxy"]: r["baseline"] for r in found["rows"]}
+    assert flags == {"depth * width": False, "params+0": False, **dict.fromkeys(BASELINES, True)}
+    assert all(r["shape_only"] for r in found["rows"])
+
+
+def test_a_benchmark_too_small_to_split_can_be_scored(cache):
+    truth = proxforge.load_benchmark("digits")
+    targets = {"full": truth.targets["full"][:2].copy(), "none": np.full(2, np.nan)}
+    small = proxforge.Benchmark("small", "micro", truth.archs[:2], targets, ("full",), 10, 2)
+    table = proxforge.score([proxforge.compile("abs(qkv.w)"), "log(qkv.w)"], small, cache=cache)
+    statuses = {(r.proxy, r.target): (r.status, r.n) for r in table.rows}
+    assert statuses["abs(qkv.w)", "full"] == ("ok", 2)
+    assert statuses["abs(qkv.w)", "none"] == ("target", 0)
+    assert statuses["log(qkv.w)", "full"] == ("nan", 2)
+    with pytest.raises(proxforge.ProxforgeError, match="too|fewer than two"):
+        proxforge.score("abs(qkv.w)", small, cache=cache, split="test")
 
 
 def test_score_is_the_same_by_both_backends_and_in_python(call, cache):
@@ -272,6 +302,29 @@ def test_tables_for_people(cache, capsys):
     for args in (["ops"], ["strategies"], ["--help"], ["score", "--help"], ["--version"], ["check", AUTOPROXP]):
         assert run(args) == 0
     assert "Matrix[r, c] -> Scalar" in capsys.readouterr().out
+
+
+def test_output_in_a_locale_without_greek():
+    env = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    for args in (["ops", "--json"], ["ops", "--markdown"], ["check", "qkv.w # \udcff", "--json"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "proxforge", *args], cwd=ROOT, capture_output=True, check=True, env=env
+        )
+        if "--json" in args:
+            json.loads(shown.stdout)
+
+
+def test_a_full_disk_under_the_output_is_an_error_and_no_traceback():
+    with Path("/dev/full").open("w") as full:
+        shown = subprocess.run(
+            [sys.executable, "-m", "proxforge", "ops", "--json"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert shown.returncode == 2
+    assert b"Traceback" not in shown.stderr
 
 
 def test_a_table_in_markdown(cache, capsys):
