@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from .commands.caching import cache, collect
 from .commands.language import check, ops
 from .commands.scoring import demo, score, search, strategies
 from .grammar.errors import ProxforgeError
-from .output import fail
+from .output import BAD_INPUT, PIPE_CLOSED, fail
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -37,15 +38,22 @@ def run(args: list[str]) -> int:
         return fail(error, as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return 2
+        return BAD_INPUT
     except click.NoSuchOption as error:
         hint = "(A formula that begins with '-' goes after '--'.) " if args[0] in ("check", "score") else ""
         return fail(ProxforgeError("usage", f"{error.format_message()} {hint}See 'proxforge --help'."), as_json)
     except click.ClickException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
         return fail(ProxforgeError("usage", f"{message}. See 'proxforge --help'."), as_json)
-    except (OSError, MemoryError) as error:
-        return fail(ProxforgeError("system", f"{type(error).__name__}: {error}"), as_json)
+    except BrokenPipeError:  # the reader (head, say) has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except (OSError, MemoryError) as error:  # stdout itself may be what cannot be written
+        problem = ProxforgeError("system", f"{type(error).__name__}: {error}")
+        try:
+            return fail(problem, as_json)
+        except OSError:
+            return fail(problem, as_json=False)
     except (click.Abort, KeyboardInterrupt):
         return fail(ProxforgeError("interrupted", "interrupted"), as_json)
     return code if isinstance(code, int) else 0

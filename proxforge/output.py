@@ -21,7 +21,9 @@ INTERRUPTED = 130
 WRONG = 1
 """Exit code when something that was checked is not as it should be."""
 BAD_INPUT = 2
-"""Exit code for bad input."""
+"""Exit code for bad input, and for a system that refuses (a full disk)."""
+PIPE_CLOSED = 141
+"""Exit code when nobody reads the output any more, as shells have it."""
 
 
 def emit(document: Any) -> None:
