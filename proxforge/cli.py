@@ -46,17 +46,25 @@ def run(args: list[str]) -> int:
         message = " ".join(error.format_message().split()).rstrip(".")
         return fail(ProxforgeError("usage", f"{message}. See 'proxforge --help'."), as_json)
     except BrokenPipeError:  # the reader (head, say) has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _give_up_stdout()
         return PIPE_CLOSED
-    except (OSError, MemoryError) as error:  # stdout itself may be what cannot be written
+    except (OSError, MemoryError) as error:
         problem = ProxforgeError("system", f"{type(error).__name__}: {error}")
         try:
-            return fail(problem, as_json)
-        except OSError:
-            return fail(problem, as_json=False)
+            code = fail(problem, as_json)
+            sys.stdout.flush()
+        except OSError:  # stdout itself is what cannot be written
+            _give_up_stdout()
+            code = fail(problem, as_json=False)
+        return code
     except (click.Abort, KeyboardInterrupt):
         return fail(ProxforgeError("interrupted", "interrupted"), as_json)
     return code if isinstance(code, int) else 0
+
+
+def _give_up_stdout() -> None:
+    """What is still to be written goes nowhere; else the interpreter would try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
