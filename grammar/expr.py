@@ -38,7 +38,8 @@ class Node:
         self.type = type_
         self.facts = facts
         self.digest = digest
-        self.numeric: bool = op is NUMBER or (bool(args) and all(a.numeric for a in args))
+        inside = op.form is not Form.LAYERS  # the std of one layer has no value: a number of layers is no number
+        self.numeric: bool = op is NUMBER or (bool(args) and inside and all(a.numeric for a in args))
         self.depth: int = 1 + max((a.depth for a in args), default=0)
 
     def __repr__(self) -> str:

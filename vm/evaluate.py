@@ -16,6 +16,7 @@ from .backends import backend
 from .compile import assemble
 from .program import FACT_NAMES
 from .result import Result, judge
+from .rounding import scales
 from .source import Source, fact_table
 
 MEMORY = 1 << 28
@@ -49,6 +50,7 @@ class Evaluator:
         self.networks = tuple(networks)
         self.counters = Counters()
         self._facts = fact_table(source, self.networks)
+        self._counts = [source.networks[i].layers for i in self.networks]
         self._backend = backend(backend_name, source, self.networks, device)
         self._memory: OrderedDict[bytes, NDArray[np.float64]] = OrderedDict()
         self._bytes = 0
@@ -76,9 +78,11 @@ class Evaluator:
         self.counters.instructions += len(program)
         self.counters.reduced += len(keep)
         self.counters.recalled += len(recalled)
+        reduced = {bytes.fromhex(name): values for name, values in zip(program.recalled, recalled, strict=True)}
         for index, values in zip(keep, kept, strict=True):
+            reduced[order[index].digest] = values
             self._remember(order[index].digest, values)
-        return judge(scores)
+        return judge(scores, scales(roots, reduced, self._counts, self._facts))
 
     def _remember(self, digest: bytes, values: NDArray[np.float64]) -> None:
         self._memory[digest] = values

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME = 1e-10
-"""Scores that differ by less than this, relative to the largest, are the same up to rounding."""
+"""Scores that differ by less than this, relative to what they were combined from, are the same up to rounding."""
 
 
 class Status(IntEnum):
@@ -42,8 +42,12 @@ class Result:
     network: NDArray[np.int64]
 
 
-def judge(scores: NDArray[np.float64]) -> Result:
-    """The statuses that follow from the scores ``[P, A]``."""
+def judge(scores: NDArray[np.float64], scales: NDArray[np.float64] | None = None) -> Result:
+    """The statuses that follow from the scores ``[P, A]`` and their scales ``[P, A]`` (see `vm.rounding`).
+
+    Without scales nothing is known of how the scores were combined: each is its own scale.
+    """
+    scales = np.abs(scores) if scales is None else scales
     nan, inf = np.isnan(scores), np.isinf(scores)
     finite = np.asarray(np.isfinite(scores).all(axis=1))
     any_nan, any_inf = np.asarray(nan.any(axis=1)), np.asarray(inf.any(axis=1))
@@ -51,5 +55,6 @@ def judge(scores: NDArray[np.float64]) -> Result:
     if scores.shape[1] > 1:
         usable = np.where(finite[:, None], scores, 0.0)
         spread = usable.max(axis=1) - usable.min(axis=1)
-        status[finite & (spread <= SAME * np.abs(usable).max(axis=1))] = Status.CONSTANT
+        largest = np.where(np.isfinite(scales), scales, 0.0).max(axis=1)
+        status[finite & (spread <= SAME * largest)] = Status.CONSTANT
     return Result(scores, status, np.argmax(np.where(any_nan[:, None], nan, inf), axis=1))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proxforge.grammar.errors import ProxforgeError, ProxyError
 from proxforge.grammar.expr import Node, Pool
 from proxforge.grammar.ops import OPS, Op
+from proxforge.grammar.parse import parse
 from proxforge.grammar.text import text
 from proxforge.grammar.types import STATISTICS, Kind
 from proxforge.vm.backends import torch as torch_backend
@@ -178,6 +179,37 @@ def test_statuses():
         result = Evaluator(source, range(2), backend_name=name).run(nodes)
         assert [Status(s).word for s in result.status] == ["ok", "nan", "inf", "constant"]
         assert result.network[1] == 0
+
+
+ROUNDING = [
+    "sum(softmax(qkv.w)) - sum(softmax(qkv.g))",
+    "mean(softmax(proj.w)) - mean(softmax(proj.g))",
+    "frobenius(normalize(qkv.w)) - frobenius(normalize(qkv.g))",
+    "layer_sum(std(normalize(qkv.w)) - std(normalize(qkv.g)))",
+    "layer_mean(sum(softmax(qkv.w))) - layer_mean(sum(softmax(qkv.g)))",
+    "1e20 * (std(normalize(qkv.w)) - 1)",
+    "layer_mean(sum(softmax(qkv.w)) - sum(softmax(qkv.g))) * params",
+]
+
+
+@pytest.mark.parametrize("name", ["reference", "torch"])
+@pytest.mark.parametrize("formula", ROUNDING)
+def test_what_rounding_leaves_of_a_difference_is_no_score(formula, name):
+    source = random_source(9, [(16, 24, 20, 2), (12, 20, 20, 3), (20, 36, 20, 3)])
+    result = Evaluator(source, range(3), backend_name=name).run([parse(formula)])
+    assert Status(result.status[0]) is Status.CONSTANT
+
+
+def test_a_small_difference_that_is_one_is_a_score():
+    source = random_source(9, [(16, 24, 20, 2), (12, 20, 20, 3), (20, 36, 20, 3)])
+    formulas = [
+        "1 + 1e-6 * mean(qkv.w)",
+        "mean(qkv.w) - mean(qkv.g)",
+        "sigmoid(1e-8 * max(qkv.w))",
+        "log(1 + sum(fc1.w) * sum(fc1.w))",
+    ]
+    result = Evaluator(source, range(3)).run([parse(f) for f in formulas])
+    assert [Status(s).word for s in result.status] == ["ok"] * len(formulas)
 
 
 def test_unknown_backends_and_devices_are_named():

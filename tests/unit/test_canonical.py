@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxforge.grammar.canonical import RULES, canonical_pool
 from proxforge.grammar.errors import ProxyError
-from proxforge.grammar.expr import Node, Pool
+from proxforge.grammar.expr import Node, Pool, topological
 from proxforge.grammar.ops import OPS, Form
 from proxforge.grammar.parse import parse
 from proxforge.vm.result import Status
@@ -105,7 +105,7 @@ PLAIN = random_source(4, [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 2)])
 def test_canonical_form_computes_the_same(seed, depth):
     """Also with zeros, huge, tiny and constant segments: the same validity, and the same scores up to rounding."""
     pair = both_forms(seed, depth)
-    if pair is None:
+    if pair is None or _jumps_at_zero(pair[1]):
         return
     for source in (SOURCE, PLAIN):
         found = reference_run(source, list(pair)).scores
@@ -125,13 +125,22 @@ def test_what_is_called_constant_is_constant_when_run(seed, depth):
     except ProxyError:
         return
     value = node.facts.value
-    if value is None:
+    if value is None or _jumps_at_zero(node):
         return
     for source in (SOURCE, PLAIN):
         found = reference_run(source, [node]).scores
         noise, steady = rounding(source, [node], found)
         usable = np.isfinite(found) & steady
-        assert (np.abs(found - value)[usable] <= 1e-9 * abs(value) + 1e-30 + noise[usable]).all()
+        assert (np.abs(found - value)[usable] <= 1e-9 * abs(value) + 1e-13 + noise[usable]).all()
+
+
+def _jumps_at_zero(node: Node) -> bool:
+    """Whether a sum that is 0 by algebra, and a rounding error when run, meets an op that tells the two apart."""
+    for n in topological([node]):
+        last = n.args[-1] if n.args else n
+        if n.op.name in {"sign", "abslog", "log", "inv", "/"} and last.facts.value == 0 and not last.numeric:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.algebra)

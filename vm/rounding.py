@@ -1,0 +1,85 @@
+"""How large the numbers were that a score was combined from: what is small against them is rounding, not a score.
+
+``sum(softmax(qkv.w)) - sum(softmax(qkv.g))`` is 0 for every network, but what is computed is the rounding of two large
+sums. So each Score carries its scale: the sum of what was added, the product of what was multiplied. Inside a reduction
+over a matrix the scale is the value itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..grammar.expr import Node
+from ..grammar.ops import FACT, Form
+from ..grammar.types import Kind
+from .layers import LAYER_OPS
+from .program import FACT_NAMES
+
+Array = NDArray[np.float64]
+
+
+def scales(
+    roots: Sequence[Node], reduced: Mapping[bytes, Array], counts: Sequence[int], facts: Array
+) -> NDArray[np.float64]:
+    """The scale of every Score, ``[P, A]``, never below its absolute value.
+
+    ``reduced``: digest -> values ``[T]`` of the reductions over matrices, for all layers of all networks. ``counts``:
+    layers per network ``[A]``. ``facts``: the networks' own facts ``[fact, A]``.
+    """
+    length = np.asarray(counts, np.float64)
+    starts = np.concatenate(([0], np.cumsum(np.asarray(counts, np.intp))[:-1])).astype(np.intp)
+    known: dict[bytes, tuple[Array, Array]] = {}
+    with np.errstate(all="ignore"):
+        for node in _above_matrices(roots):
+            if node.facts.value is not None:
+                value = np.full(len(length) if node.type.kind is Kind.SCORE else int(length.sum()), node.facts.value)
+                known[node.digest] = value, np.abs(value)
+            elif node.op is FACT:
+                value = facts[FACT_NAMES.index(str(node.attr))]
+                known[node.digest] = value, np.abs(value)
+            elif node.digest in reduced:
+                known[node.digest] = reduced[node.digest], np.abs(reduced[node.digest])
+            elif node.op.form is Form.LAYERS:
+                value, scale = known[node.args[0].digest]
+                combine = LAYER_OPS["layer_sum" if node.op.name == "layer_sum" else "layer_max"]
+                known[node.digest] = LAYER_OPS[node.op.name](value, starts, length), combine(scale, starts, length)
+            else:
+                known[node.digest] = _combined(node, [known[a.digest] for a in node.args])
+    return np.stack([np.maximum(known[r.digest][1], np.abs(known[r.digest][0])) for r in roots])
+
+
+def _combined(node: Node, operands: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Value and scale of an op on Scalars or Scores."""
+    if node.op.arity == 1:
+        ((x, scale),) = operands
+        if node.op.form is Form.REDUCE:  # of one number: the number, or its absolute value
+            return (np.abs(x) if node.op.name in ("frobenius", "l1_norm") else x), scale
+        value = np.asarray(node.op.reference(x), np.float64)
+        return value, np.abs(value) * np.maximum(scale / np.abs(x), 1.0)  # a relative error passes through
+    (a, of_a), (b, of_b) = operands
+    if node.op.form is Form.PRODUCT:  # of two Scalars in every layer
+        return a * b, of_a * of_b
+    value = np.asarray(node.op.reference(a, b), np.float64)
+    if node.op.name in "+-":
+        return value, of_a + of_b
+    return value, of_a * of_b if node.op.name == "*" else of_a * of_b / (b * b)
+
+
+def _above_matrices(roots: Sequence[Node]) -> list[Node]:
+    """The Scalars and Scores, operands first, without what lies below a reduction of a matrix."""
+    order: list[Node] = []
+    seen: set[bytes] = set()
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif node.digest not in seen:
+            seen.add(node.digest)
+            stack.append((node, True))
+            if all(a.type.kind is not Kind.MATRIX for a in node.args):
+                stack.extend((a, False) for a in reversed(node.args))
+    return order
