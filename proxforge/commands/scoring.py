@@ -233,7 +233,10 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     if as_json:
         emit({"search": found.to_dict(), "tables": [t.to_dict() for t in tables]})
         return
-    show_taus([{"split": t.split, **row} for t in tables for row in t.to_dict()["rows"]], f"search seed {seed}")
+    show_taus(
+        [{"split": t.split, **row} for t in tables for row in t.to_dict()["rows"]],
+        f"search seed {seed}, split seed 0, initialisation seed 0",
+    )
     show_found(found)
     ceilings = ", ".join(f"{target} {number(tau)}" for target, tau in truth.noise_ceiling.items())
     click.echo(f"noise ceiling (tau between means of disjoint training seeds): {ceilings}")
