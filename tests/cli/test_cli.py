@@ -198,7 +198,11 @@ def test_score_is_the_same_by_both_backends_and_in_python(call, cache):
     _, torch = call("score", *args, "--backend", "torch")
     _, reference = call("score", *args, "--backend", "reference")
     table = proxforge.score(AUTOPROXP, "digits", cache=cache, split="test")
-    assert torch["rows"] == reference["rows"] == table.to_dict()["rows"]
+    assert torch["rows"] == table.to_dict()["rows"]
+    for one, other in zip(torch["rows"], reference["rows"], strict=True):
+        pearson = one.pop("pearson"), other.pop("pearson")
+        assert pearson[0] == pytest.approx(pearson[1], abs=1e-9)  # the one figure that sees the last digits of a score
+        assert one == other
     frame = table.to_frame()
     assert len(frame) == len(torch["rows"])
     assert list(frame["kendall"]) == [r["kendall"] for r in torch["rows"]]
