@@ -195,8 +195,8 @@ def _score_result(op: Op, types: tuple[Type, ...]) -> Type:
     )
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """All nodes below the roots, operands first, in the order of first use.
+def topological(roots: Iterable[Node], into: Callable[[Node], bool] = lambda node: True) -> list[Node]:
+    """All nodes below the roots, operands first, in the order of first use; not below a node that is not gone ``into``.
 
     ProxyError ``size`` where one root has more than MAX_NODES of its own.
     """
@@ -212,7 +212,8 @@ def topological(roots: Iterable[Node]) -> list[Node]:
             elif id(node) not in seen:
                 seen.add(id(node))
                 stack.append((node, True))
-                stack.extend((a, False) for a in reversed(node.args))
+                if into(node):
+                    stack.extend((a, False) for a in reversed(node.args))
         if len(order) - before > MAX_NODES:
             raise ProxyError("size", f"more than {MAX_NODES} operations in one formula; shorten it")
     return order

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..grammar.errors import ProxforgeError
 from ..grammar.expr import Node
+from ..stats_cache.source import Source
 from ..vm.evaluate import Evaluator
 from ..vm.result import Result
-from ..vm.source import Source
 from .objective import JCM, Objective
 
 Array = NDArray[np.float64]

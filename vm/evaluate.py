@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from ..grammar.expr import Node
 from ..grammar.ops import Form
 from ..grammar.types import Kind
+from ..stats_cache.source import Source
 from .backends import backend
 from .compile import assemble
+from .layers import fact_table
 from .program import FACT_NAMES
 from .result import Result, judge
 from .rounding import scales
-from .source import Source, fact_table
 
 MEMORY = 1 << 28
 """Bytes of remembered Scalars."""
@@ -69,16 +70,17 @@ class Evaluator:
         if not roots:
             return judge(np.empty((0, len(self.networks))))
         program, order = assemble(roots, lambda n: n.digest in self._memory)
-        recalled = [self._memory[bytes.fromhex(name)] for name in program.recalled]
-        for name in program.recalled:
-            self._memory.move_to_end(bytes.fromhex(name))
+        names = [bytes.fromhex(name) for name in program.recalled]
+        recalled = [self._memory[name] for name in names]
+        for name in names:
+            self._memory.move_to_end(name)
         keep = [i for i, n in enumerate(order) if _reduction(n) and n.digest not in self._memory]
         scores, kept = self._backend.run(program, recalled, keep)
         self.counters.programs += len(roots)
         self.counters.instructions += len(program)
         self.counters.reduced += len(keep)
         self.counters.recalled += len(recalled)
-        reduced = {bytes.fromhex(name): values for name, values in zip(program.recalled, recalled, strict=True)}
+        reduced = dict(zip(names, recalled, strict=True))
         for index, values in zip(keep, kept, strict=True):
             reduced[order[index].digest] = values
             self._remember(order[index].digest, values)

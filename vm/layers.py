@@ -8,10 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..grammar.reference import in_range
-from ..grammar.types import Kind
+from ..grammar.types import NETWORK_FACTS, Kind
+from ..stats_cache.source import Source
 from .program import Program
 
 Array = NDArray[np.float64]
+
+
+def fact_table(source: Source, networks: Sequence[int]) -> Array:
+    """The networks' own facts, float64 ``[fact, network]`` in the order of `NETWORK_FACTS`."""
+    return np.array([[getattr(source.networks[i].size, name) for i in networks] for name in NETWORK_FACTS], np.float64)
+
+
+def bounds(counts: Sequence[int]) -> tuple[NDArray[np.intp], Array]:
+    """Where each network's layers begin among all layers, and how many they are, both ``[A]``."""
+    ends = np.cumsum(np.asarray(counts, np.intp))
+    return np.concatenate((np.zeros(1, np.intp), ends[:-1])), np.asarray(counts, np.float64)
 
 
 def _sum(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
@@ -44,8 +56,7 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
     ``scalars``: register -> float64 ``[T]``, layers of all networks in order. ``counts``: layers per network ``[A]``.
     ``facts``: float64 ``[fact, A]``.
     """
-    length = np.asarray(counts, np.float64)
-    starts = np.concatenate(([0], np.cumsum(np.asarray(counts, np.intp))[:-1])).astype(np.intp)
+    starts, length = bounds(counts)
     registers: dict[int, Array] = {}
     with np.errstate(all="ignore"):
         for opcode, dst, src in program.instructions(program.split):

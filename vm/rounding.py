@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..grammar.expr import Node
+from ..grammar.expr import Node, topological
 from ..grammar.ops import FACT, Form
 from ..grammar.types import Kind
-from .layers import LAYER_OPS
+from .layers import LAYER_OPS, bounds
 from .program import FACT_NAMES
 
 Array = NDArray[np.float64]
@@ -29,11 +29,10 @@ def scales(
     ``reduced``: digest -> values ``[T]`` of the reductions over matrices, for all layers of all networks. ``counts``:
     layers per network ``[A]``. ``facts``: the networks' own facts ``[fact, A]``.
     """
-    length = np.asarray(counts, np.float64)
-    starts = np.concatenate(([0], np.cumsum(np.asarray(counts, np.intp))[:-1])).astype(np.intp)
+    starts, length = bounds(counts)
     known: dict[bytes, tuple[Array, Array]] = {}
     with np.errstate(all="ignore"):
-        for node in _above_matrices(roots):
+        for node in topological(roots, into=lambda n: all(a.type.kind is not Kind.MATRIX for a in n.args)):
             if node.facts.value is not None:
                 value = np.full(len(length) if node.type.kind is Kind.SCORE else int(length.sum()), node.facts.value)
                 known[node.digest] = value, np.abs(value)
@@ -66,20 +65,3 @@ def _combined(node: Node, operands: list[tuple[Array, Array]]) -> tuple[Array, A
     if node.op.name in "+-":
         return value, of_a + of_b
     return value, of_a * of_b if node.op.name == "*" else of_a * of_b / (b * b)
-
-
-def _above_matrices(roots: Sequence[Node]) -> list[Node]:
-    """The Scalars and Scores, operands first, without what lies below a reduction of a matrix."""
-    order: list[Node] = []
-    seen: set[bytes] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
-        elif node.digest not in seen:
-            seen.add(node.digest)
-            stack.append((node, True))
-            if all(a.type.kind is not Kind.MATRIX for a in node.args):
-                stack.extend((a, False) for a in reversed(node.args))
-    return order

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.errors import ProxforgeError, nearest
+from ...stats_cache.source import Source
 from ..program import Program
-from ..source import Source
 
 Array = NDArray[np.float64]
 

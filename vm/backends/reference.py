@@ -8,8 +8,8 @@ import numpy as np
 
 from ...grammar.reference import in_range
 from ...grammar.types import Kind
+from ...stats_cache.source import Source
 from ..program import FACT_NAMES, Program
-from ..source import Source
 from . import Array
 
 

@@ -20,9 +20,9 @@ from ...grammar.errors import ProxforgeError
 from ...grammar.reference import EPS, FLOAT32_TINY
 from ...grammar.types import Kind
 from ...stats_cache.passes import one_thread
-from ..layers import finish
+from ...stats_cache.source import Source
+from ..layers import fact_table, finish
 from ..program import OPCODES, Opcode, Program
-from ..source import Source, fact_table
 from . import Array
 
 CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
