@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SEARCH = ["search", "-b", "digits", "-s", "elitism_preserve"]
 
@@ -24,16 +26,14 @@ def test_output_in_a_locale_without_greek():
             json.loads(shown.stdout)
 
 
-def test_a_full_disk_under_the_output_is_an_error_and_no_traceback():
+@pytest.mark.parametrize("env", [dict(os.environ), {}], ids=["this environment", "an empty one"])
+def test_a_full_disk_under_the_output_is_an_error_and_no_traceback(env):
+    """Also where the interpreter keeps what it could not write, and would try again when it ends (exit code 120)."""
+    command = [sys.executable, "-m", "proxforge", "ops", "--json"]
     with Path("/dev/full").open("w") as full:
-        shown = subprocess.run(
-            [sys.executable, "-m", "proxforge", "ops", "--json"],
-            cwd=ROOT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        shown = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False, env=env)
     assert shown.returncode == 2
+    assert shown.stderr.startswith(b"system error: OSError")
     assert b"Traceback" not in shown.stderr
 
 

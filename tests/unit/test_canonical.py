@@ -61,6 +61,15 @@ def test_different_programs_differ(one, other):
     assert parse(one).digest != parse(other).digest
 
 
+def test_a_number_reduced_over_the_layers_is_no_number():
+    """layer_std(2) is 0, but has no value for a network of one layer: the sum must keep it."""
+    kept = parse("layer_std(2) + params")
+    assert kept.digest != parse("params").digest
+    one_layer = reference_run(random_source(1, [(4, 6, 5, 1), (4, 6, 5, 2)]), [kept])
+    assert np.isnan(one_layer.scores[0, 0])
+    assert np.isfinite(one_layer.scores[0, 1])
+
+
 def test_hash_is_the_same_in_every_process():
     assert parse("frobenius(sigmoid(qkv.w)) - log_softmax(abs(fc1.w))").digest.hex() == (
         "059d3802bb236329e140e449dfd0b3fe"
