@@ -3,7 +3,7 @@
 from .collect import Progress, cache_path, collect
 from .manifest import Recipe
 from .memory import MemoryCache
-from .source import CacheError, Network, Source, StatFacts
+from .source import CacheError, Network, SegmentFacts, Source, StatFacts
 from .store import Cache, Problem, open_cache, verify
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Recipe",
+    "SegmentFacts",
     "Source",
     "StatFacts",
     "cache_path",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import tensorfile
 from .manifest import Described, Recipe, Stored, find_space, network_file
-from .source import CacheError, StatFacts, facts_of
+from .source import CacheError, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def gather(job: Job) -> tuple[Path, Stored]:
         measured = measure(model, layers, known.union(job.missing), images, labels)
     for name in known:
         _check_same(place, name, measured.pop(name), old[name])
-    described = {name: Described(_shapes(segments), _facts(segments)) for name, segments in measured.items()}
+    described = {name: _described(segments) for name, segments in measured.items()}
     tensors = {
         f"{name}/{layer}": segment
         for name, segments in sorted((old | measured).items())
@@ -107,7 +107,7 @@ def adopt(directory: Path, key: str, index: int, layers: int) -> Stored:
     if list(header.shapes) != [f"{name}/{layer}" for name in names for layer in range(layers)]:
         raise tensorfile.damaged(path, f"its tensors are not those of {layers} layers")
     segments = {name: [mapped.view(f"{name}/{layer}") for layer in range(layers)] for name in names}
-    statistics = {name: Described(_shapes(found), _facts(found)) for name, found in segments.items()}
+    statistics = {name: _described(found) for name, found in segments.items()}
     return Stored(header.file_bytes, sha256, statistics)
 
 
@@ -136,9 +136,5 @@ def _check_same(place: Path, name: str, new: list[NDArray[np.float32]], old: lis
         )
 
 
-def _shapes(segments: list[NDArray[np.float32]]) -> tuple[tuple[int, int], ...]:
-    return tuple((segment.shape[0], segment.shape[1]) for segment in segments)
-
-
-def _facts(segments: list[NDArray[np.float32]]) -> StatFacts:
-    return StatFacts.joined(facts_of(segment) for segment in segments)
+def _described(segments: list[NDArray[np.float32]]) -> Described:
+    return Described(tuple(map(facts_of, segments)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..grammar.errors import nearest
-from .source import CacheError, StatFacts
+from .source import CacheError, SegmentFacts, StatFacts
 from .spaces import space as shipped_space
 from .spaces.base import Size, Space, SpaceError
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every key. Raised when the format changes, or what a recipe means: a space's networks, noise, a statistic."""
 
 MANIFEST = "manifest.json"
@@ -104,28 +104,28 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Described:
-    """One statistic of one network: ``shapes`` of its segments, layer by layer, and its facts."""
+    """One statistic of one network: the facts of its segments, layer by layer."""
 
-    shapes: tuple[tuple[int, int], ...]
-    facts: StatFacts
+    segments: tuple[SegmentFacts, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """``shapes``, ``min``, ``max``, ``zeros``, ``nonfinite``."""
-        return {
-            "shapes": [list(shape) for shape in self.shapes],
-            "min": self.facts.low,
-            "max": self.facts.high,
-            "zeros": self.facts.zeros,
-            "nonfinite": self.facts.nonfinite,
-        }
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, cols) of the segments."""
+        return tuple((s.rows, s.cols) for s in self.segments)
+
+    @cached_property
+    def facts(self) -> StatFacts:
+        """Range, zeros and non-finite elements of all segments."""
+        return StatFacts.joined(s.range for s in self.segments)
+
+    def to_json(self) -> list[Any]:
+        """The segments' facts."""
+        return [s.to_json() for s in self.segments]
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> Described:
+    def from_json(values: Sequence[Any]) -> Described:
         """The reverse of ``to_json``."""
-        shapes = tuple((rows, cols) for rows, cols in values["shapes"])
-        elements = sum(rows * cols for rows, cols in shapes)
-        facts = StatFacts(values["min"], values["max"], values["zeros"], values["nonfinite"], elements)
-        return Described(shapes, facts)
+        return Described(tuple(map(SegmentFacts.from_json, values)))
 
 
 @dataclass(frozen=True)

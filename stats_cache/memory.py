@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .source import CacheError, Network, StatFacts, facts_of
+from .source import CacheError, Network, SegmentFacts, StatFacts, facts_of
 from .spaces.base import Size
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class MemoryCache:
             raise CacheError(f"{len(depths)} networks, {len(sizes)} sizes, {len(archs)} archs; expected one of each")
         self.networks = tuple(Network(i, *facts) for i, facts in enumerate(zip(archs, sizes, depths, strict=True)))
         self.key = self._content_key()
+        self._known: dict[tuple[int, str], tuple[SegmentFacts, ...]] = {}
 
     def _content_key(self) -> str:
         digest = hashlib.blake2b(digest_size=10)
@@ -75,7 +76,13 @@ class MemoryCache:
     def facts(self, stat: str, net: int | None = None) -> StatFacts:
         """Range, zeros and non-finite elements of a statistic, of all networks or of one."""
         nets = range(len(self.networks)) if net is None else (net,)
-        return StatFacts.joined(facts_of(segment) for i in nets for segment in self._of(i, stat))
+        return StatFacts.joined(s.range for i in nets for s in self.segments(i, stat))
+
+    def segments(self, net: int, stat: str) -> tuple[SegmentFacts, ...]:
+        """What is known of the segments of one network, layer by layer."""
+        if (net, stat) not in self._known:
+            self._known[net, stat] = tuple(map(facts_of, self._of(net, stat)))
+        return self._known[net, stat]
 
     def _of(self, net: int, stat: str) -> list[NDArray[np.float32]]:
         if not 0 <= net < len(self.networks) or stat not in self.statistics:

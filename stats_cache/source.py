@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..grammar.errors import ProxforgeError, nearest
@@ -59,21 +60,70 @@ class StatFacts:
         )
 
 
-def facts_of(segment: NDArray[np.float32]) -> StatFacts:
+WITNESSES = 8
+"""Elements of a segment that its facts quote."""
+
+
+@dataclass(frozen=True)
+class SegmentFacts:
+    """What is known of one segment ``[rows, cols]`` without reading it again.
+
+    ``low``, ``high``, ``zeros``, ``nonfinite``: as in `StatFacts`. ``mean``, ``std`` (unbiased) and ``mean_abs``, of
+    absolute values: float64, None where an element is not finite (``std`` also of a single element).
+    ``witnesses``: the elements at `witness_places`, the same places in every segment of one shape.
+    """
+
+    rows: int
+    cols: int
+    low: float | None
+    high: float | None
+    zeros: int
+    nonfinite: int
+    mean: float | None
+    std: float | None
+    mean_abs: float | None
+    witnesses: tuple[float, ...]
+
+    @property
+    def range(self) -> StatFacts:
+        """The facts that can be joined with those of other segments."""
+        return StatFacts(self.low, self.high, self.zeros, self.nonfinite, self.rows * self.cols)
+
+    def to_json(self) -> list[Any]:
+        """The fields in order; a witness that is not finite is null."""
+        finite = [w if math.isfinite(w) else None for w in self.witnesses]
+        return [*(getattr(self, field.name) for field in fields(self)[:-1]), finite]
+
+    @staticmethod
+    def from_json(values: Sequence[Any]) -> SegmentFacts:
+        """The reverse of ``to_json``."""
+        return SegmentFacts(*values[:-1], tuple(math.nan if w is None else w for w in values[-1]))
+
+
+def witness_places(size: int) -> list[int]:
+    """The places of the witnesses among the elements, row by row: spread evenly by the golden ratio."""
+    return [int((k * 0.6180339887498949) % 1.0 * size) for k in range(1, WITNESSES + 1)] if size else []
+
+
+def facts_of(segment: NDArray[np.float32]) -> SegmentFacts:
     """The facts of one segment, ``[rows, cols]``."""
     import numpy as np
 
-    if not segment.size:
-        return StatFacts(None, None, 0, 0, 0)
-    low, high, nonfinite = segment.min(), segment.max(), 0
-    if not (np.isfinite(low) and np.isfinite(high)):  # a NaN anywhere makes both NaN
-        finite = segment[np.isfinite(segment)]
-        nonfinite = segment.size - finite.size
-        if not finite.size:
-            return StatFacts(None, None, 0, nonfinite, segment.size)
-        low, high = finite.min(), finite.max()
-    zeros = segment.size - int(np.count_nonzero(segment))
-    return StatFacts(float(low), float(high), zeros, nonfinite, segment.size)
+    rows, cols = segment.shape
+    flat = segment.reshape(-1)
+    witnesses = tuple(float(flat[i]) for i in witness_places(flat.size))
+    finite, nonfinite = flat, 0
+    if not (flat.size and np.isfinite(flat.min()) and np.isfinite(flat.max())):  # a NaN anywhere makes both NaN
+        finite = flat[np.isfinite(flat)]
+        nonfinite = flat.size - finite.size
+    zeros = flat.size - int(np.count_nonzero(flat))
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    if nonfinite or not flat.size:
+        return SegmentFacts(rows, cols, low, high, zeros, nonfinite, None, None, None, witnesses)
+    wide = flat.astype(np.float64)
+    mean = float(wide.mean())
+    std = float(wide.std(ddof=1)) if wide.size > 1 else None
+    return SegmentFacts(rows, cols, low, high, zeros, 0, mean, std, float(np.abs(wide).mean()), witnesses)
 
 
 class Source(Protocol):
@@ -99,6 +149,9 @@ class Source(Protocol):
 
     def facts(self, stat: str, net: int | None = None) -> StatFacts:
         """What is known of a statistic, of all networks or of one."""
+
+    def segments(self, net: int, stat: str) -> tuple[SegmentFacts, ...]:
+        """What is known of the segments of one network, layer by layer."""
 
 
 def check_statistics(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..grammar.errors import nearest
 from .gather import about
 from .manifest import MANIFEST, NETWORKS, Manifest, Stored, network_file
-from .source import CacheError, Network, StatFacts
+from .source import CacheError, Network, SegmentFacts, StatFacts
 from .tensorfile import Header, Mapped, check_own, checksums, damaged, read_header
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ class Cache:
         """Range, zeros and non-finite elements of a statistic, of all networks or of one, from the manifest."""
         nets = range(len(self.networks)) if net is None else (net,)
         return StatFacts.joined(self._entry(i, stat).statistics[stat].facts for i in nets)
+
+    def segments(self, net: int, stat: str) -> tuple[SegmentFacts, ...]:
+        """What is known of the segments of one network, layer by layer, from the manifest."""
+        return self._entry(net, stat).statistics[stat].segments
 
     def info(self) -> dict[str, Any]:
         """The cache in short, as JSON values."""

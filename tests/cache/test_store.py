@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from proxforge.stats_cache import (
     verify,
 )
 from proxforge.stats_cache.gather import about
-from proxforge.stats_cache.source import facts_of
+from proxforge.stats_cache.source import SegmentFacts, facts_of
 from proxforge.stats_cache.spaces.base import Size
 
 NETWORKS = 3
@@ -117,9 +118,33 @@ def test_facts_are_those_of_the_elements(whole):
     ],
 )
 def test_facts_count_what_is_not_finite_apart(values, facts):
-    assert facts_of(np.array(values, np.float32)) == facts
+    assert facts_of(np.array(values, np.float32)).range == facts
     both = StatFacts.joined([facts, StatFacts(-9.0, 9.0, 1, 2, 3)])
     assert both == StatFacts(-9.0, 9.0, facts.zeros + 1, facts.nonfinite + 2, facts.elements + 3)
+
+
+def test_moments_and_witnesses_are_those_of_the_elements(whole):
+    cache = open_cache(whole)
+    for name in ALL:
+        for layer, facts in enumerate(cache.segments(1, name)):
+            x = cache.read(1, name, layer)
+            wide = x.astype(np.float64)
+            assert (facts.rows, facts.cols) == x.shape
+            assert facts.mean == pytest.approx(wide.mean(), rel=1e-12, abs=1e-15)
+            assert facts.std == pytest.approx(wide.std(ddof=1), rel=1e-12)
+            assert facts.mean_abs == pytest.approx(np.abs(wide).mean(), rel=1e-12)
+            places = [int((k * 0.6180339887498949) % 1.0 * x.size) for k in range(1, 9)]  # FORMAT.md
+            assert facts.witnesses == tuple(x.ravel()[places].tolist())
+
+
+@pytest.mark.parametrize("values", [[[np.nan, 1.0]], [[2.0]], np.zeros((0, 3)), [[np.inf, -np.inf], [1.0, 0.0]]])
+def test_the_facts_of_a_segment_survive_json(values):
+    facts = facts_of(np.array(values, np.float32))
+    again = SegmentFacts.from_json(json.loads(json.dumps(facts.to_json(), allow_nan=False)))
+    finite = tuple(w if np.isfinite(w) else None for w in facts.witnesses)
+    assert tuple(w if np.isfinite(w) else None for w in again.witnesses) == finite
+    assert replace(again, witnesses=()) == replace(facts, witnesses=())
+    assert (facts.mean is None) == (facts.nonfinite > 0 or not np.size(values))
 
 
 def test_what_there_is_not_is_named(whole):
@@ -303,6 +328,7 @@ def test_a_cache_in_memory_reads_alike(whole):
     for name in names:
         assert memory.facts(name) == cache.facts(name)
         assert memory.facts(name, 2) == cache.facts(name, 2)
+        assert memory.segments(2, name) == cache.segments(2, name)
         assert memory.shape(1, name, 1) == cache.shape(1, name, 1)
         np.testing.assert_array_equal(memory.read(1, name, 1), cache.read(1, name, 1))
     assert not memory.read(0, "fc1.w", 0).flags.writeable
