@@ -1,143 +1,133 @@
-"""Canonical form: rewrite rules as data. Two formulas with one canonical form are one program.
-
-A rule may change a float64 result by rounding alone, for every input: zeros, negatives, huge, tiny and non-finite
-values. ``sqrt(square(x)) = abs(x)`` is no rule: the square leaves float32's range where x does not.
-"""
+"""Canonical form: two formulas with one canonical form are one program. The rules are in `rules`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
 from .expr import Node, Pool
-from .ops import NUMBER, OPS, STATISTIC, Form, Op
+from .ops import FACT, NUMBER, OPS, Form, Op
 from .reference import in_range
-from .types import STATISTICS, Kind
-
-Args = tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """``algebra`` is the rule in words; ``rewrite`` gives the new node where ``applies`` holds."""
-
-    op: str
-    algebra: str
-    applies: Callable[[Args], bool]
-    rewrite: Callable[[Pool, Args], Node]
+from .rules import RULES, Args, Rule, product_side, unordered
+from .types import Kind
 
 
-def _is(name: str) -> Callable[[Args], bool]:
-    return lambda a: a[0].op.name == name
+class CanonicalPool(Pool):
+    """A pool that makes every expression in canonical form, and knows what the rules ask."""
+
+    def __init__(self) -> None:
+        super().__init__(_rewritten)
+        self._magnitudes: dict[Node, Node] = {}
+        self._sides: dict[Node, int] = {}
+
+    def make(self, name: str, *args: Node) -> Node:
+        """The node of an op, by its name."""
+        return self.apply(OPS[name], *args)
+
+    def like(self, node: Node, value: float) -> Node:
+        """A number that joins with the node."""
+        return self.number(value, Kind.SCORE if node.type.kind is Kind.SCORE else Kind.SCALAR)
+
+    def magnitude(self, node: Node) -> Node:
+        """What has the same absolute value, without the abs and the signs that it does not need."""
+        return _upwards(node, self._magnitudes, _THROUGH, self._magnitude)
+
+    def _magnitude(self, x: Node) -> Node:
+        if x.op.name not in _THROUGH:
+            return x
+        found = [self._magnitudes[a] for a in x.args]
+        if x.op.name in ("neg", "abs"):
+            return found[0]
+        return x if all(f is a for f, a in zip(found, x.args, strict=True)) else self.make(x.op.name, *found)
+
+    def side(self, node: Node) -> int:
+        """1: no element is negative, -1: none is positive (NaN may be among them), 0: not known.
+
+        Of the values as they are computed, whatever the input.
+        """
+        return _upwards(node, self._sides, _SIDED, self._side)
+
+    def _side(self, x: Node) -> int:
+        if x.op is NUMBER:
+            return 1 if float(x.attr) >= 0 else -1
+        if x.op.name not in _SIDED:
+            return 1 if x.op is FACT or x.op.name in _NONNEGATIVE else -1 if x.op.name == "log_softmax" else 0
+        sides = [self._sides[a] for a in x.args]
+        if x.op.name in _PRODUCTS:
+            return product_side(x.op.name, *sides)
+        if x.op.name == "gram":
+            return sides[0] ** 2
+        if x.op.name in ("neg", "-"):
+            sides[-1] = -sides[-1]
+        return sides[0] if sides[0] == sides[-1] else 0
 
 
-def _scalar(a: Args) -> bool:
-    return a[0].type.kind is Kind.SCALAR
+_THROUGH = frozenset(("neg", "abs", "*", "/", "sign", "tanh"))
+"""Ops whose absolute value depends on the absolute values of their operands alone."""
+_NONNEGATIVE = frozenset(
+    ("abs", "square", "pow4", "exp", "sigmoid", "softmax", "sqrt", "relu", "heaviside", "min_max", "frobenius",
+     "l1_norm", "std", "nuclear_norm", "layer_std")
+)  # fmt: skip
+"""Ops that give nothing negative."""
+_PRODUCTS = frozenset(("*", "/", "@", "dot"))
+_SIDED = _PRODUCTS | frozenset(
+    ("+", "-", "neg", "gram", "sign", "tanh", "mish", "leaky_relu", "identity", "mean", "sum", "normalized_sum", "min",
+     "max", "layer_mean", "layer_sum", "layer_min", "layer_max")
+)  # fmt: skip
+"""Ops whose side of 0 follows from the sides of their operands."""
+
+_T = TypeVar("_T")
 
 
-def _nonnegative(a: Args) -> bool:
-    return a[0].facts.nonnegative
+def _upwards(node: Node, known: dict[Node, _T], into: frozenset[str], value: Callable[[Node], _T]) -> _T:
+    """A property of a node that follows from those of its operands, remembered; without recursion."""
+    todo = [node]
+    while node not in known:
+        x = todo[-1]
+        missing = [a for a in x.args if a not in known] if x.op.name in into else []
+        todo += missing
+        if not missing:
+            known[x] = value(todo.pop())
+    return known[node]
 
 
-def _number(i: int, value: float) -> Callable[[Args], bool]:
-    return lambda a: a[i].op is NUMBER and a[i].attr == value
+@cache
+def _rules(op: str, *operands: str) -> tuple[Rule, ...]:
+    """The rules that can apply to an op, by the ops of its operands."""
+    return tuple(rule for rule in RULES if rule.op == op and rule.fits(operands))
 
 
-def _operand(i: int) -> Callable[[Pool, Args], Node]:
-    return lambda pool, a: a[i]
-
-
-def _inner(name: str) -> Callable[[Pool, Args], Node]:
-    """The same op on the operand's operand: op(f(x)) -> op(x)."""
-    return lambda pool, a: pool.apply(OPS[name], a[0].args[0])
-
-
-RULES: tuple[Rule, ...] = (
-    Rule("identity", "identity(x) = x", lambda a: True, _operand(0)),
-    Rule("mean", "mean(s) = s", _scalar, _operand(0)),
-    Rule("sum", "sum(s) = s", _scalar, _operand(0)),
-    Rule("min", "min(s) = s", _scalar, _operand(0)),
-    Rule("max", "max(s) = s", _scalar, _operand(0)),
-    Rule("normalized_sum", "normalized_sum(s) = s", _scalar, _operand(0)),
-    Rule("l1_norm", "l1_norm(s) = abs(s)", _scalar, lambda pool, a: pool.apply(OPS["abs"], a[0])),
-    Rule("frobenius", "frobenius(s) = abs(s)", _scalar, lambda pool, a: pool.apply(OPS["abs"], a[0])),
-    Rule("abs", "abs(x) = x where x >= 0", _nonnegative, _operand(0)),
-    Rule("abs", "abs(-x) = abs(x)", _is("neg"), _inner("abs")),
-    Rule("relu", "relu(x) = x where x >= 0", _nonnegative, _operand(0)),
-    Rule("neg", "-(-x) = x", _is("neg"), lambda pool, a: a[0].args[0]),
-    Rule("neg", "-(a - b) = b - a", _is("-"), lambda pool, a: pool.apply(OPS["-"], a[0].args[1], a[0].args[0])),
-    Rule("square", "square(-x) = square(x)", _is("neg"), _inner("square")),
-    Rule("square", "square(abs(x)) = square(x)", _is("abs"), _inner("square")),
-    Rule("abslog", "abslog(-x) = abslog(x)", _is("neg"), _inner("abslog")),
-    Rule("abslog", "abslog(abs(x)) = abslog(x)", _is("abs"), _inner("abslog")),
-    Rule("frobenius", "frobenius(-x) = frobenius(x)", _is("neg"), _inner("frobenius")),
-    Rule("frobenius", "frobenius(abs(x)) = frobenius(x)", _is("abs"), _inner("frobenius")),
-    Rule("l1_norm", "l1_norm(-x) = l1_norm(x)", _is("neg"), _inner("l1_norm")),
-    Rule("l1_norm", "l1_norm(abs(x)) = l1_norm(x)", _is("abs"), _inner("l1_norm")),
-    Rule("std", "std(-x) = std(x)", _is("neg"), _inner("std")),
-    Rule("sign", "sign(sign(x)) = sign(x)", _is("sign"), _operand(0)),
-    Rule("@", "a @ b = a * b for Scalars", _scalar, lambda pool, a: pool.apply(OPS["*"], *a)),
-    Rule("+", "0 + x = x", _number(0, 0.0), _operand(1)),
-    Rule("+", "x + 0 = x", _number(1, 0.0), _operand(0)),
-    Rule("-", "x - 0 = x", _number(1, 0.0), _operand(0)),
-    Rule("-", "0 - x = -x", _number(0, 0.0), lambda pool, a: pool.apply(OPS["neg"], a[1])),
-    Rule("*", "1 * x = x", _number(0, 1.0), _operand(1)),
-    Rule("*", "x * 1 = x", _number(1, 1.0), _operand(0)),
-    Rule("/", "x / 1 = x", _number(1, 1.0), _operand(0)),
-    Rule("+", "-a + b = b - a", _is("neg"), lambda pool, a: pool.apply(OPS["-"], a[1], a[0].args[0])),
-    Rule(
-        "+",
-        "a + -b = a - b",
-        lambda a: a[1].op.name == "neg",
-        lambda pool, a: pool.apply(OPS["-"], a[0], a[1].args[0]),
-    ),
-    Rule(
-        "-",
-        "a - -b = a + b",
-        lambda a: a[1].op.name == "neg",
-        lambda pool, a: pool.apply(OPS["+"], a[0], a[1].args[0]),
-    ),
-)
-"""Tried in this order; the first that applies is taken. Each makes an expression smaller, so rewriting ends."""
-
-_BY_OP: dict[str, tuple[Rule, ...]] = {name: tuple(r for r in RULES if r.op == name) for name in OPS}
-_LEAF_ORDER = {name: i for i, name in enumerate(STATISTICS)}
-
-
-def _folded(pool: Pool, op: Op, args: Args) -> Node | None:
-    """f(numbers) is a number, where the value is in float32's range; elsewhere it stays as it is written."""
-    if not (op.elementwise and all(a.op is NUMBER for a in args)):
-        return None
-    with np.errstate(all="ignore"):
-        value = float(in_range(np.asarray(op.reference(*(np.float64(a.attr) for a in args)))))
-    return pool.number(value, args[0].type.kind) if math.isfinite(value) else None
-
-
-def order_key(node: Node) -> tuple[int, int, bytes]:
-    """The order of commutative operands: shallow before deep, statistics as in their table, then by digest."""
-    rank = _LEAF_ORDER.get(str(node.attr), 0) if node.op is STATISTIC else -1
-    return node.depth, rank, node.digest
-
-
-def rewrite(pool: Pool, op: Op, args: Args) -> Node | None:
+def _rewritten(pool: Pool, op: Op, args: Args) -> Node | None:
     """Numbers are folded; else the first rule that applies; else commutative operands in their order; else None."""
-    folded = _folded(pool, op, args)
-    if folded is not None:
-        return folded
-    for rule in _BY_OP[op.name]:
-        if rule.applies(args):
+    assert isinstance(pool, CanonicalPool)
+    if args[0].op is NUMBER:
+        folded = _folded(pool, op, args)
+        if folded is not None:
+            return folded
+    for rule in _rules(op.name, *[a.op.name for a in args]):
+        if rule.condition(pool, args):
             return rule.rewrite(pool, args)
-    if op.commutative and op.form is Form.JOIN and order_key(args[1]) < order_key(args[0]):
+    if op.commutative and unordered(pool, args):
         return pool.apply(op, args[1], args[0])
     return None
 
 
-def canonical_pool() -> Pool:
+def _folded(pool: CanonicalPool, op: Op, args: Args) -> Node | None:
+    """f(numbers) is a number, where the value is in float32's range; elsewhere it stays as it is written."""
+    if op.form is Form.LAYERS or not all(a.op is NUMBER for a in args):
+        return None
+    with np.errstate(all="ignore"):
+        value = float(in_range(np.asarray(op.reference(*(np.asarray(a.attr, np.float64) for a in args)))))
+    return pool.like(args[0], value) if math.isfinite(value) else None
+
+
+def canonical_pool() -> CanonicalPool:
     """A pool that makes every expression in canonical form."""
-    return Pool(rewrite)
+    return CanonicalPool()
 
 
 def hash_of(node: Node) -> str:

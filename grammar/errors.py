@@ -45,8 +45,8 @@ def nearest(given: str, known: Iterable[str]) -> str:
 class ProxyError(ProxforgeError):
     """A text that is not a valid proxy.
 
-    ``kind`` is one of ``syntax name type shape constant nonfinite size``. ``str(error)`` shows the line of the text
-    with a caret under the place.
+    ``kind`` is one of ``syntax name type shape domain nonfinite constant size``. ``str(error)`` shows the line of the
+    text with a caret under the place. ``digest``: of the sub-expression at fault, where the error is not about the text.
     """
 
     def __init__(
@@ -54,15 +54,16 @@ class ProxyError(ProxforgeError):
     ) -> None:
         super().__init__(kind, message, line, column)
         self.source = source
+        self.digest: bytes | None = None
 
     def __str__(self) -> str:
         head = f"{self.kind} error: {self.message}"
         if self.source is None or self.line is None or self.column is None:
             return head
-        lines = self.source.splitlines()
+        lines = self.source.split("\n")  # as lines are counted: no other character breaks one
         shown = lines[self.line - 1] if self.line <= len(lines) else ""
         start = max(0, self.column - 1 - _BEFORE)  # a long line is cut around the caret
-        cut = shown[start : start + _SHOWN].replace("\t", " ")
+        cut = "".join(c if c.isprintable() else " " for c in shown[start : start + _SHOWN]).rstrip()
         return f"{head}\n  line {self.line}, column {self.column}\n    {cut}\n    {' ' * (self.column - 1 - start)}^"
 
 

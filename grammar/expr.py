@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -40,7 +41,7 @@ class Node:
         self.digest = digest
         inside = op.form is not Form.LAYERS  # the std of one layer has no value: a number of layers is no number
         self.numeric: bool = op is NUMBER or (bool(args) and inside and all(a.numeric for a in args))
-        self.depth: int = 1 + max((a.depth for a in args), default=0)
+        self.depth: int = 1 + max([a.depth for a in args], default=0)
 
     def __repr__(self) -> str:
         return f"<Node {self.op.name}{list(self.args) if self.depth < 4 else ''} {self.attr or ''}: {self.type}>"
@@ -83,6 +84,12 @@ class Pool:
 
     def apply(self, op: Op, *args: Node) -> Node:
         """The node ``op(args)``, typed. ProxyError ``type`` or ``shape`` where the operands do not fit."""
+        if len(args) != op.arity:
+            raise ProxyError(
+                "type",
+                f"'{op.name}' takes {op.arity} operand{'s'[: op.arity > 1]}, {len(args)} "
+                f"{'was' if len(args) == 1 else 'were'} given: write {op.usage}",
+            )
         args = _coerced(self, op, args)
         type_ = _result(op, args)
         if self._rewrites is not None:
@@ -102,19 +109,23 @@ class Pool:
         key = (op.name, attr, type_.kind, *map(id, args))
         node = self._nodes.get(key)
         if node is None:
-            hashed = blake2b(f"{op.name}\0{attr!r}\0{type_.kind}".encode(), digest_size=16)
-            for a in args:
-                hashed.update(a.digest)
-            node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), hashed.digest())
+            digest = blake2b(b"".join([_own(op.name, attr, type_.kind), *[a.digest for a in args]]), digest_size=16)
+            node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), digest.digest())
             if node.depth > MAX_DEPTH:
                 raise ProxyError("size", f"more than {MAX_DEPTH} nested operations; split or shorten the formula")
             self._nodes[key] = node
         return node
 
 
+@lru_cache(1 << 12)
+def _own(name: str, attr: str | float, kind: Kind) -> bytes:
+    """What a digest says of the node itself."""
+    return f"{name}\0{attr!r}\0{kind}".encode()
+
+
 def _analysed(op: Op, args: tuple[Node, ...]) -> f.Facts:
     values = [a.facts.value for a in args]
-    if op.elementwise and all(v is not None for v in values):
+    if op.elementwise and None not in values:
         with np.errstate(all="ignore"):
             value = float(in_range(op.reference(*(np.float64(v) for v in values if v is not None))))
         return f.known(value + 0.0) if math.isfinite(value) else f.UNKNOWN
@@ -127,7 +138,7 @@ def _coerced(pool: Pool, op: Op, args: tuple[Node, ...]) -> tuple[Node, ...]:
     """Numbers become Scores beside a Score; a layer op takes a Matrix by its mean."""
     if op.form is Form.LAYERS and args[0].type.kind is Kind.MATRIX:
         return (pool.apply(OPS["mean"], args[0]),)
-    if any(a.type.kind is Kind.SCORE for a in args):
+    if args[0].type.kind is Kind.SCORE or args[-1].type.kind is Kind.SCORE:
         return tuple(_as_score(pool, a) for a in args)
     return args
 
@@ -139,12 +150,9 @@ def _as_score(pool: Pool, node: Node) -> Node:
 
 
 def _result(op: Op, args: tuple[Node, ...]) -> Type:
-    types = tuple(a.type for a in args)
-    if len(args) != op.arity:
-        raise ProxyError("type", f"'{op.name}' takes {op.arity} operand{'s'[: op.arity > 1]}, {len(args)} were given")
-    if any(t.kind is Kind.SCORE for t in types):
-        return _score_result(op, types)
-    first = types[0]
+    first, second = args[0].type, args[-1].type
+    if first.kind is Kind.SCORE or second.kind is Kind.SCORE:
+        return _score_result(op, tuple(a.type for a in args))
     if op.no_scalar and first.kind is Kind.SCALAR:
         raise ProxyError("nonfinite", f"'{op.name}' of a Scalar has no value: {op.no_scalar}; take it of a matrix")
     if op.form is Form.LAYERS:
@@ -153,9 +161,14 @@ def _result(op: Op, args: tuple[Node, ...]) -> Type:
         return SCALAR
     if op.form is Form.MAP:
         return first
-    second = types[1]
+    if op.form is Form.GRAM:
+        return first if first.kind is Kind.SCALAR else matrix(first.rows, first.rows)
     if op.form is Form.PRODUCT:
         return _product_result(first, second)
+    if op.form is Form.DOT and first.kind is not second.kind:
+        raise ProxyError(
+            "type", f"'{op.name}' needs two matrices or two Scalars, got {first} and {second}; use '*' to scale"
+        )
     if Kind.SCALAR in (first.kind, second.kind):
         return second if first.kind is Kind.SCALAR else first
     if first != second:
@@ -164,7 +177,7 @@ def _result(op: Op, args: tuple[Node, ...]) -> Type:
             f"'{op.name}' needs two equal shapes, got {first} and {second}; reduce one of them to a Scalar, "
             "for instance with mean(..), or choose statistics of one shape",
         )
-    return first
+    return SCALAR if op.form is Form.DOT else first
 
 
 def _product_result(first: Type, second: Type) -> Type:

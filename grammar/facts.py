@@ -286,3 +286,8 @@ def layers(*, counts: bool = False, spreads: bool = False) -> Rule:
         return Facts(shape_only=x.shape_only, nonnegative=x.nonnegative or spreads)
 
     return rule
+
+
+def unknown(args: tuple[Facts, ...], kinds: Kinds) -> Facts:
+    """Nothing is known of the result: right for every op."""
+    return UNKNOWN

@@ -2,93 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
-from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from .canonical import canonical_pool
 from .errors import ProxyError, nearest
-from .expr import MAX_NODES, Node, Pool
+from .expr import MAX_NODES, Node, Pool, topological
 from .ops import CALLABLE, OPS
 from .reference import FLOAT32_MAX
+from .syntax import MAX_LENGTH as MAX_LENGTH
+from .syntax import MAX_NESTING as MAX_NESTING
+from .syntax import placed, read
 from .types import ALIASES, NETWORK_FACTS, STATISTICS, Type
 
-MAX_LENGTH = 131_072
-"""Characters in one formula: enough for the text of `MAX_NODES` operations."""
-MAX_NESTING = 300
-"""Parentheses open at one place: more than `MAX_DEPTH`, so that the text of every program can be read again."""
-MAX_NAMES = 256
-"""Assignments in one program."""
-
-_RESERVED = frozenset((*CALLABLE, *NETWORK_FACTS, *ALIASES))
-
-
-@dataclass(frozen=True, slots=True)
-class _Ast:
-    """One syntactic form; ``at`` is the token that an error points at."""
-
-    form: str
-    at: Token
-    args: tuple[_Ast, ...] = ()
-
-
-@v_args(inline=True)
-class _Build(Transformer[Token, Any]):
-    """Runs inside the parser, bottom-up, so no recursion on the user's depth."""
-
-    def start(self, *statements: _Ast) -> tuple[_Ast, ...]:
-        return statements
-
-    def assign(self, name: Token, value: _Ast) -> _Ast:
-        return _Ast("assign", name, (value,))
-
-    def binary(self, left: _Ast, operator: Token, right: _Ast) -> _Ast:
-        return _Ast("binary", operator, (left, right))
-
-    def negative(self, minus: Token, operand: _Ast) -> _Ast:
-        return _Ast("negative", minus, (operand,))
-
-    def number(self, token: Token) -> _Ast:
-        return _Ast("number", token)
-
-    def statistic(self, token: Token) -> _Ast:
-        return _Ast("statistic", token)
-
-    def name(self, token: Token) -> _Ast:
-        return _Ast("name", token)
-
-    def call(self, name: Token, *args: _Ast) -> _Ast:
-        return _Ast("call", name, args)
-
-
-class _Nesting:
-    """Between lexer and parser: a line break inside parentheses separates nothing; nesting is limited."""
-
-    always_accept = ("_SEPARATOR",)
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        depth = 0
-        for token in stream:
-            if token.type == "_LPAR":
-                depth += 1
-                if depth > MAX_NESTING:
-                    raise _at(ProxyError("size", f"more than {MAX_NESTING} parentheses are open here"), token)
-            elif token.type == "_RPAR":
-                depth -= 1
-            elif token.type == "_SEPARATOR" and depth > 0 and token == "\n":
-                continue
-            yield token
-
-
-@cache
-def _parser() -> Lark:
-    text = files(__package__).joinpath("formula.lark").read_text(encoding="utf-8")
-    return Lark(text, parser="lalr", transformer=_Build(), postlex=_Nesting(), maybe_placeholders=False)
+MAX_STEPS = 4 * MAX_NODES
+"""Names, numbers, operators, calls and statements in one formula: enough for the text of every program, where a shared
+part is named and each of its uses is a name."""
+MAX_NAMES = MAX_NODES
+"""Names assigned in one program."""
+MAX_NAME = 64
+"""Characters of a name that is assigned."""
+_SUGGESTED = 16
+"""The latest assigned names are compared with one that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,99 +52,114 @@ def parse_formula(text: str, pool: Pool | None = None) -> Parsed:
     ProxyError
         kind ``syntax``, ``name``, ``type``, ``shape``, ``nonfinite``, ``constant`` or ``size``, with line and column.
     """
-    pool = canonical_pool() if pool is None else pool
-    if len(text) > MAX_LENGTH:
-        raise ProxyError("size", f"the formula has {len(text):,} characters, at most {MAX_LENGTH:,} are allowed")
-    statements = _syntax(text)
+    program = _Program(canonical_pool() if pool is None else pool)
+    steps = read(text)
+    at = 0
     try:
-        return _elaborate(statements, pool)
+        if len(steps) > MAX_STEPS:
+            at = steps[MAX_STEPS][2]
+            raise ProxyError("size", f"more than {MAX_STEPS:,} names, numbers and operators; shorten the formula")
+        for step in steps:
+            form, token, at, count = step
+            program.take(form, token, count)
+        parsed = program.parsed()
+        if len(steps) > MAX_NODES:
+            topological([parsed.score])  # counts them
     except ProxyError as error:
-        error.source = text
-        raise
+        raise placed(error, text, at) from None
+    return parsed
 
 
-def _syntax(text: str) -> tuple[_Ast, ...]:
-    try:
-        return _parser().parse(text)  # type: ignore[return-value]
-    except ProxyError as error:
-        error.source = text
-        raise
-    except UnexpectedInput as error:
-        line, column, message = _explain(error, text)
-        raise ProxyError("syntax", message, line, column, text) from None
+class _Program:
+    """Runs the steps of a formula on a stack of values."""
 
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._names: dict[str, Node] = {}
+        self._values: list[Node] = []
+        self._result: Node | None = None
+        self._assigned = ""
 
-_READABLE = {
-    "_RPAR": "')'", "_LPAR": "'('", "COMMA": "','", "EQUAL": "'='", "_SEPARATOR": "a new line", "$END": "the end"
-}  # fmt: skip
-_OPERATORS = frozenset(("PLUS", "MINUS", "STAR", "SLASH", "AT"))
-_STARTS = frozenset(("NUMBER", "NAME", "DOTTED", "MINUS", "_LPAR"))
-
-
-def _expected(names: set[str]) -> str:
-    """What may come next, for people: what can begin or continue a value is one thing."""
-    words = []
-    if "NUMBER" in names:
-        words.append("a value (a statistic such as qkv.w, a number, a name, or an expression in parentheses)")
-        names = names - _STARTS
-    elif names & _OPERATORS:
-        words.append("an operator")
-    words += [_READABLE[name] for name in sorted(names - _OPERATORS)]
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-
-
-def _explain(error: UnexpectedInput, text: str) -> tuple[int, int, str]:
-    if isinstance(error, UnexpectedCharacters):
-        return error.line, error.column, f"the character {error.char!r} has no meaning in a formula"
-    assert isinstance(error, UnexpectedToken)
-    expected = _expected(set(error.accepts or error.expected))
-    token = error.token
-    if token.type == "$END":
-        lines = text.split("\n")
-        what = "the formula is empty" if not text.strip() else "the formula ends too early"
-        return len(lines), len(lines[-1]) + 1, f"{what}; expected {expected}"
-    given = "a new line" if token == "\n" else f"'{str(token)[:40]}'"
-    return token.line or 1, token.column or 1, f"{given} is out of place; expected {expected}"
-
-
-def _at(error: ProxyError, token: Token) -> ProxyError:
-    error.line, error.column = token.line, token.column
-    return error
-
-
-def _elaborate(statements: tuple[_Ast, ...], pool: Pool) -> Parsed:
-    names: dict[str, Node] = {}
-    last: Node | None = None
-    budget = [MAX_NODES]
-    for statement in statements:
-        if statement.form == "assign":
-            name = str(statement.at)
-            if name in _RESERVED:
-                message = f"'{name}' is a name of the language and cannot be assigned; choose another name"
-                raise _at(ProxyError("name", message), statement.at)
-            names[name] = _value(statement.args[0], names, pool, budget)
-            if len(names) > MAX_NAMES:
-                raise _at(ProxyError("size", f"more than {MAX_NAMES} names are assigned"), statement.at)
-            last = None
-        elif last is not None:
-            message = "only the last line can be an expression; assign the earlier ones to a name, as in 'a = ..'"
-            raise _at(ProxyError("syntax", message), _first(statement))
+    def take(self, form: str, token: str, count: int) -> None:
+        """One step. ProxyError, without a place, for what is wrong with it."""
+        values, pool = self._values, self._pool
+        if form == "statistic":
+            values.append(pool.statistic(token))
+        elif form == "call" or form == "binary":
+            op = (CALLABLE if form == "call" else OPS).get(token)
+            if op is None:
+                raise ProxyError("name", f"no op is called '{token[:80]}'{nearest(token, CALLABLE)}")
+            if count == 1:
+                values[-1] = pool.apply(op, values[-1])
+            else:
+                args = values[len(values) - count :]
+                del values[len(values) - count :]
+                values.append(pool.apply(op, *args))
+        elif form == "name":
+            values.append(self._named(token))
+        elif form == "number":
+            values.append(pool.number(_number(token)))
+        elif form == "negative":
+            values[-1] = pool.apply(OPS["neg"], values[-1])
         else:
-            last = _value(statement, names, pool, budget)
-    end = statements[-1]
-    if last is None:
-        message = f"the program ends with an assignment; add a last line with the expression, such as '{end.at}'"
-        raise _at(ProxyError("syntax", message), end.at)
-    try:
-        return Parsed(_not_constant(pool.score(last)), last.type)
-    except ProxyError as error:
-        raise _at(error, _first(end)) from None
+            self._statement(form, token)
+
+    @property
+    def latest(self) -> bytes | None:
+        """The digest of the value that the last step made, if it made one."""
+        return self._values[-1].digest if self._values else None
+
+    def parsed(self) -> Parsed:
+        """The program as a whole."""
+        if self._result is None:
+            message = (
+                f"the program ends with an assignment; add a last line with the expression, such as '{self._assigned}'"
+            )
+            raise ProxyError("syntax", message)
+        return Parsed(_not_constant(self._pool.score(self._result)), self._result.type)
+
+    def _statement(self, form: str, token: str) -> None:
+        if self._result is not None:
+            message = "only the last line can be an expression; assign the earlier ones to a name, as in 'a = ..'"
+            raise ProxyError("syntax", message)
+        value = self._values.pop()
+        if form == "result":
+            self._result = value
+            return
+        if token in CALLABLE or token in NETWORK_FACTS or token in ALIASES:
+            message = f"'{token}' is a name of the language and cannot be assigned; choose another name"
+            raise ProxyError("name", message)
+        if len(token) > MAX_NAME:
+            raise ProxyError(
+                "size", f"the name '{token[:20]}..' has {len(token):,} characters, at most {MAX_NAME} are allowed"
+            )
+        self._names[token] = value
+        self._assigned = token
+        if len(self._names) > MAX_NAMES:
+            raise ProxyError(
+                "size", f"more than {MAX_NAMES:,} names are assigned; use names again, or shorten the program"
+            )
+
+    def _named(self, token: str) -> Node:
+        node = self._names.get(token)
+        if node is not None:
+            return node
+        if token in ALIASES:
+            return self._pool.statistic(token)
+        if token in NETWORK_FACTS:
+            return self._pool.fact(token)
+        if token in CALLABLE:
+            message = f"'{token}' is an op and needs its operands in parentheses, as in {CALLABLE[token].usage}"
+            raise ProxyError("syntax", message)
+        known = (*tuple(self._names)[-_SUGGESTED:], *ALIASES, *NETWORK_FACTS, *STATISTICS)
+        raise ProxyError("name", f"the name '{token[:80]}' is not known{nearest(token, known)}")
 
 
-def _first(ast: _Ast) -> Token:
-    while ast.form == "binary":
-        ast = ast.args[0]
-    return ast.at
+def _number(token: str) -> float:
+    value = float(token)
+    if abs(value) > FLOAT32_MAX:
+        raise ProxyError("nonfinite", f"the number {token[:40]} exceeds float32's range ({FLOAT32_MAX:.2g})")
+    return value
 
 
 def _not_constant(score: Node) -> Node:
@@ -221,54 +170,13 @@ def _not_constant(score: Node) -> Node:
     return score
 
 
-def _value(root: _Ast, names: dict[str, Node], pool: Pool, budget: list[int]) -> Node:
-    """Post-order over the syntax with a stack of values."""
-    todo: list[tuple[_Ast, bool]] = [(root, False)]
-    done: list[Node] = []
-    while todo:
-        ast, ready = todo.pop()
-        if ast.args and not ready:
-            todo.append((ast, True))
-            todo.extend((a, False) for a in reversed(ast.args))
-            continue
-        budget[0] -= 1
-        if budget[0] < 0:
-            raise _at(ProxyError("size", f"more than {MAX_NODES} operations in one formula; shorten it"), ast.at)
-        args = tuple(done[len(done) - len(ast.args) :])
-        del done[len(done) - len(ast.args) :]
-        try:
-            done.append(_node(ast, args, names, pool))
-        except ProxyError as error:
-            raise _at(error, ast.at) from None
-    return done[0]
-
-
-def _node(ast: _Ast, args: tuple[Node, ...], names: dict[str, Node], pool: Pool) -> Node:
-    text = str(ast.at)
-    if ast.form == "number":
-        value = float(text)
-        if abs(value) > FLOAT32_MAX:
-            raise ProxyError("nonfinite", f"the number {text[:40]} exceeds float32's range ({FLOAT32_MAX:.2g})")
-        return pool.number(value)
-    if ast.form == "statistic":
-        return pool.statistic(text)
-    if ast.form == "name":
-        return _named(text, names, pool)
-    if ast.form == "call":
-        if text not in CALLABLE:
-            raise ProxyError("name", f"no op is called '{text[:80]}'{nearest(text, CALLABLE)}")
-        return pool.apply(CALLABLE[text], *args)
-    return pool.apply(OPS["neg" if ast.form == "negative" else text], *args)
-
-
-def _named(text: str, names: dict[str, Node], pool: Pool) -> Node:
-    if text in names:
-        return names[text]
-    if text in ALIASES:
-        return pool.statistic(text)
-    if text in NETWORK_FACTS:
-        return pool.fact(text)
-    if text in CALLABLE:
-        raise ProxyError("syntax", f"'{text}' is an op and needs its operand in parentheses, as in {text}(qkv.w)")
-    known = (*names, *ALIASES, *NETWORK_FACTS, *STATISTICS)
-    raise ProxyError("name", f"the name '{text[:80]}' is not known{nearest(text, known)}")
+def locate(error: ProxyError, text: str) -> ProxyError:
+    """The error with the place where the sub-expression at fault (its ``digest``) is first written; where it is only
+    implied, with that of the last expression."""
+    program = _Program(canonical_pool())
+    at = 0
+    for form, token, at, count in read(text):
+        program.take(form, token, count)
+        if program.latest == error.digest:
+            break
+    return placed(error, text, at)

@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 EPS = 1e-9
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 FLOAT32_TINY = float(np.finfo(np.float32).tiny)
+LEAK = 0.01
+"""The slope of leaky_relu below 0: torch's default."""
 
 
 def in_range(x: Array) -> Array:
@@ -92,4 +94,54 @@ def std(x: Array) -> Array:
 
 
 def matmul(a: Array, b: Array) -> Array:
-    return np.asarray(a * b if a.ndim == 0 or b.ndim == 0 else a @ b)
+    return np.asarray(a * b if a.ndim == b.ndim == 0 else a @ b)
+
+
+def mish(x: Array) -> Array:
+    softplus = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+    return np.asarray(x * np.tanh(softplus))
+
+
+def leaky_relu(x: Array) -> Array:
+    return np.where(x < 0, LEAK * x, x)
+
+
+def pow4(x: Array) -> Array:
+    return np.square(np.square(x))
+
+
+def heaviside(x: Array) -> Array:
+    return np.heaviside(x, 0.0)
+
+
+def gram(x: Array) -> Array:
+    return np.asarray(x * x if x.ndim == 0 else x @ x.T / x.size)
+
+
+def _singular(x: Array) -> Array:
+    """The singular values; NaN or inf alone where the matrix has one."""
+    if np.isfinite(x).all():
+        return np.asarray(np.linalg.svd(x, compute_uv=False))
+    return np.asarray([np.abs(x).max()])
+
+
+def nuclear_norm(x: Array) -> Array:
+    """The sum of the singular values; of a Scalar its absolute value."""
+    return np.asarray(np.abs(x) if x.ndim == 0 else _singular(x).sum())
+
+
+def slogdet(x: Array) -> Array:
+    """ln det(x x^T/c + eps mu I), mu the mean of x^2, by the singular values: the determinant overflows and cancels.
+
+    The eps is relative, or gradients would drown in it; so slogdet(k x) is slogdet(x) + 2 r ln k.
+    """
+    if x.ndim == 0:
+        return np.asarray(np.log(x * x * (1.0 + EPS)))
+    squares = np.zeros(len(x))
+    found = _singular(x)
+    squares[: len(found)] = found * found / x.shape[1]
+    return np.asarray(np.log(squares + EPS * np.mean(x * x)).sum())
+
+
+def dot(a: Array, b: Array) -> Array:
+    return np.asarray(np.sum(a * b))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .expr import Node, topological
-from .ops import FACT, NUMBER, STATISTIC, Form
+from .expr import Node, Pool, topological
+from .ops import FACT, NUMBER, OPS, STATISTIC, Form, Op
 from .types import STATISTICS, Kind
 
 FLAT_LIMIT = 64
@@ -29,6 +29,11 @@ def _implied(node: Node) -> Node:
     return node
 
 
+def _number(value: float) -> tuple[str, int]:
+    short = repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return short, (3 if value < 0 else 9)
+
+
 class _Writer:
     """Writes bottom-up, each shared part once, without recursion."""
 
@@ -36,7 +41,10 @@ class _Writer:
         self._latex = latex
 
     def write(self, root: Node) -> str:
-        root = _implied(root)
+        negative = root.op.name == "neg" and _implied(root.args[0]) is not root.args[0]
+        root = _implied(root.args[0] if negative else root)
+        if negative:  # the sign of a score belongs to the formula: its reductions are implied as well
+            root = Pool().apply(OPS["neg"], root)
         order = topological([root])
         written: dict[int, tuple[str, int]] = {}
         named = self._named(root, order)
@@ -67,39 +75,53 @@ class _Writer:
     def _form(self, node: Node, written: dict[int, tuple[str, int]]) -> tuple[str, int]:
         """The text and the precedence of its outermost operator."""
         if node.op is NUMBER:
-            value = float(node.attr)
-            short = repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
-            return short, (3 if value < 0 else 9)
+            return _number(float(node.attr))
         if node.op is STATISTIC:
             return (STATISTICS[str(node.attr)].latex if self._latex else str(node.attr)), 9
         if node.op is FACT:
             return (rf"\mathrm{{{node.attr}}}" if self._latex else str(node.attr)), 9
-        parts = [written[id(a)] for a in node.args]
+        op, parts = self._read(node, written)
         if self._latex:
-            return self._latex_form(node, parts)
-        if node.op.name == "neg":
+            return self._latex_form(op, parts, node)
+        if op.name == "neg":
             return f"-{_wrapped(parts[0], 3)}", 3
-        if node.op.arity == 2:
-            level = node.op.precedence
-            return f"{_wrapped(parts[0], level)} {node.op.name} {_wrapped(parts[1], level + 1)}", level
-        return f"{node.op.name}({parts[0][0]})", 9
+        if op.infix:
+            level = op.precedence
+            return f"{_wrapped(parts[0], level)} {op.name} {_wrapped(parts[1], level + 1)}", level
+        return f"{op.name}({', '.join(p[0] for p in parts)})", 9
 
-    def _latex_form(self, node: Node, parts: list[tuple[str, int]]) -> tuple[str, int]:
-        if node.op.arity == 2:
-            level = node.op.precedence
-            if node.op.name == "/":
-                return node.op.latex.format(*(p[0] for p in parts)), 9
+    def _read(self, node: Node, written: dict[int, tuple[str, int]]) -> tuple[Op, list[tuple[str, int]]]:
+        """The op and its operands as people write them: -(a - b) is b - a, and -2 + a is a - 2."""
+        parts = [written[id(a)] for a in node.args]
+        first = node.args[0]
+        if node.op.name == "neg" and parts[0][1] == OPS["-"].precedence:  # a sum or difference that has no name
+            a, b = first.args
+            if first.op.name == "-":
+                return OPS["-"], [written[id(b)], written[id(a)]]
+            if first.op.name == "+" and a.op is NUMBER and float(a.attr) < 0:
+                return OPS["-"], [_number(-float(a.attr)), written[id(b)]]
+        if node.op.name == "+" and first.op is NUMBER and float(first.attr) < 0:
+            return OPS["-"], [parts[1], _number(-float(first.attr))]
+        return node.op, parts
+
+    def _latex_form(self, op: Op, parts: list[tuple[str, int]], node: Node) -> tuple[str, int]:
+        if op.arity == 2 and not op.infix:
+            return op.latex.format(*(p[0] for p in parts)), 9
+        if op.infix:
+            level = op.precedence
+            if op.name == "/":
+                return op.latex.format(*(p[0] for p in parts)), 9
             left = _wrapped(parts[0], level, r"\left({}\right)")
             right = _wrapped(parts[1], level + 1, r"\left({}\right)")
-            template = node.op.latex
-            if node.op.name == "*" and Kind.MATRIX not in {a.type.kind for a in node.args}:
+            template = op.latex
+            if op.name == "*" and Kind.MATRIX not in {a.type.kind for a in node.args}:
                 template = r"{0} \cdot {1}"
             return template.format(left, right), level
-        if node.op.name == "neg":
-            return node.op.latex.format(_wrapped(parts[0], 3, r"\left({}\right)")), 3
-        loose = node.op.form in (Form.REDUCE, Form.LAYERS) and r"\left" not in node.op.latex  # a sum sign binds loosely
+        if op.name == "neg":
+            return op.latex.format(_wrapped(parts[0], 3, r"\left({}\right)")), 3
+        loose = op.form in (Form.REDUCE, Form.LAYERS) and r"\left" not in op.latex  # a sum sign binds loosely
         operand = _wrapped(parts[0], 2, r"\left({}\right)") if loose else parts[0][0]
-        return node.op.latex.format(operand), (2 if loose else 9)
+        return op.latex.format(operand), (2 if loose else 9)
 
 
 def _wrapped(part: tuple[str, int], level: int, brackets: str = "({})") -> str:

@@ -49,8 +49,11 @@ AXES: Mapping[str, str] = {
     "3q": "queries, keys and values, stacked",
     "m": "hidden width of the MLP",
     "n": "tokens x batch",
+    "o": "output channels of a convolution",
+    "i": "its input channels (of one group) x kernel positions",
+    "p": "positions of its output x batch",
 }
-"""The named axes of a transformer layer."""
+"""The named axes of a transformer layer, then those of a convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +73,39 @@ _SITES = {  # site -> (rows, cols, LaTeX subscript, module)
     "proj": ("d", "q", "proj", "the output projection of the attention"),
     "fc1": ("m", "d", "fc_1", "the first linear layer of the MLP"),
     "fc2": ("d", "m", "fc_2", "the second linear layer of the MLP"),
+    "conv": ("o", "i", "conv", "the convolution"),
 }
 _WEIGHT_KINDS = {
     "w": (r"W_{{\mathrm{{{0}}}}}", "weight of {0}"),
     "g": (r"\nabla W_{{\mathrm{{{0}}}}}", "gradient of the cross-entropy by the weight of {0}"),
     "v": (r"V_{{\mathrm{{{0}}}}}", "SynFlow gradient by the weight of {0}"),
 }
-_HIDDEN = (
-    Statistic("hidden.a", "hidden", "a", matrix("n", "m"), r"A_{\mathrm{hidden}}", "hidden activation of the MLP"),
-    Statistic(
-        "hidden.g",
-        "hidden",
-        "g",
-        matrix("n", "m"),
-        r"\nabla A_{\mathrm{hidden}}",
-        "gradient of the cross-entropy by the hidden activation of the MLP",
-    ),
-)
-
-STATISTICS: Mapping[str, Statistic] = {
-    s.name: s
-    for s in (
-        *(
-            Statistic(f"{site}.{kind}", site, kind, matrix(rows, cols), latex.format(sub), doc.format(module))
-            for site, (rows, cols, sub, module) in _SITES.items()
-            for kind, (latex, doc) in _WEIGHT_KINDS.items()
-        ),
-        *_HIDDEN,
-    )
+_ACTIVATIONS = {  # site -> (rows, cols, LaTeX subscript, what)
+    "hidden": ("n", "m", "hidden", "hidden activation of the MLP"),
+    "act": ("p", "o", "act", "output of the convolution"),
 }
-"""Every statistic of a transformer layer, by name."""
+_ACTIVATION_KINDS = {
+    "a": (r"A_{{\mathrm{{{0}}}}}", "{0}"),
+    "g": (r"\nabla A_{{\mathrm{{{0}}}}}", "gradient of the cross-entropy by the {0}"),
+}
+
+
+def _statistics(site: str) -> tuple[Statistic, ...]:
+    table, kinds = (_SITES, _WEIGHT_KINDS) if site in _SITES else (_ACTIVATIONS, _ACTIVATION_KINDS)
+    rows, cols, sub, what = table[site]
+    return tuple(
+        Statistic(f"{site}.{kind}", site, kind, matrix(rows, cols), latex.format(sub), doc.format(what))
+        for kind, (latex, doc) in kinds.items()
+    )
+
+
+TRANSFORMER_SITES = ("qkv", "proj", "fc1", "fc2", "hidden")
+CONVOLUTION_SITES = ("conv", "act")
+SITES = (*TRANSFORMER_SITES, *CONVOLUTION_SITES)
+"""Where statistics are collected in a layer of a transformer, and in a convolution."""
+
+STATISTICS: Mapping[str, Statistic] = {s.name: s for site in SITES for s in _statistics(site)}
+"""Every statistic, by name: those of a transformer layer, then those of a convolution."""
 
 ALIASES: Mapping[str, str] = {
     f"F{i}{suffix}": f"{site}.{gradient if suffix else value}"
@@ -116,7 +122,7 @@ AUTOPROX_INPUTS: tuple[str, ...] = tuple(ALIASES.values())
 NETWORK_FACTS: Mapping[str, str] = {
     "params": "number of learnable parameters",
     "flops": "multiply-accumulates of one forward pass of one image",
-    "depth": "number of layers",
-    "width": "mean embedding width of the layers",
+    "depth": "number of layers (transformer layers, or convolutions)",
+    "width": "mean embedding width of the layers; of convolutions, mean number of output channels",
 }
 """What a Score may read of the network itself."""

@@ -18,10 +18,11 @@ from .search.loop import run_search
 from .search.problem import Problem
 from .search.result import SearchResult
 from .search.rundir import write_result
-from .search.spaces import TreeSpace
+from .search.spaces import SearchSpace, make_space
 from .search.strategies import make_strategy
-from .stats_cache import Cache, Recipe, collect
+from .stats_cache import Batch, Cache, Recipe, collect
 from .stats_cache.collect import Progress as CollectProgress
+from .stats_cache.recipe import INPUTS
 from .vm.compile import Proxy
 from .vm.evaluate import Evaluator
 
@@ -48,18 +49,38 @@ def statistics(
     names: Sequence[str],
     *,
     init_seed: int = 0,
-    batch: int | None = None,
-    input_seed: int = 0,
     cache: str | Path | None = None,
     workers: int | None = None,
+    collect_on: str = "cpu",
     progress: Callable[[CollectProgress], None] | None = None,
+    **settings: Any,
 ) -> Cache:
     """The cache of a benchmark's networks with at least these statistics; what is missing is collected.
 
-    ``init_seed``: of the initialisation, ``input_seed``: of the noise images and labels, ``batch``: images per network.
+    ``init_seed``: of the initialisation. ``collect_on``: the device of the passes. ``settings``: those of
+    `collection_recipe`.
     """
-    recipe: Recipe = benchmark.recipe(seed=init_seed, batch=batch, input_seed=input_seed)
-    return collect(recipe, names, cache_root() if cache is None else Path(cache), workers=workers, progress=progress)
+    recipe, data = collection_recipe(benchmark, init_seed=init_seed, **settings)
+    root = cache_root() if cache is None else Path(cache)
+    return collect(recipe, names, root, data=data, workers=workers, device=collect_on, progress=progress)
+
+
+def collection_recipe(
+    benchmark: Benchmark, *, init_seed: int = 0, input: str | Path | Batch = "noise", **settings: Any
+) -> tuple[Recipe, Batch | None]:
+    """The recipe of a benchmark's cache, and the images where they are given.
+
+    ``input``: ``noise``, ``ones``, a folder of images, a file of tensors, or a batch. ``settings``: ``batch`` (images
+    per network), ``input_seed``, ``resolution``, ``storage``, ``rows``, see `Recipe`.
+    """
+    if isinstance(input, str) and input in INPUTS:
+        return benchmark.recipe(seed=init_seed, input=input, **settings), None
+    if isinstance(input, Batch):
+        settings["batch"] = len(input)
+    else:
+        places = {name: settings[name] for name in ("batch", "input_seed", "resolution") if name in settings}
+        input = benchmark.images(input, **places)
+    return benchmark.recipe(seed=init_seed, input=input.name, **settings), input
 
 
 def score(
@@ -121,6 +142,8 @@ def search(
     *,
     data: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
+    space: str | SearchSpace = "tree",
+    space_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     split_seed: int = 0,
     targets: Sequence[str] | None = None,
@@ -132,15 +155,16 @@ def search(
     collecting: Callable[[CollectProgress], None] | None = None,
     **collection: Any,
 ) -> SearchResult:
-    """Searches the tree space of Auto-Prox for the formula with the highest JCM on the search part of the networks.
+    """Searches a space for the formula with the highest JCM on the search part of the networks.
 
-    ``options``: of the strategy, by name. ``targets``: what the JCM averages; the benchmark's default targets if None.
+    ``options``: of the strategy, by name. ``space``: ``tree`` (of Auto-Prox), ``expression`` or ``memory`` with the
+    ``space_options``, or a space. ``targets``: what the JCM averages; the benchmark's default targets if None.
     ``budget``: evaluations at most. ``out``: the run directory; the same settings continue what is there.
     ``result.best.rows``: the table of the best formula and the baselines, on both parts.
     """
     truth = benchmark_of(benchmark, data)
-    space = TreeSpace()
-    chosen = make_strategy(strategy, space, options)
+    drawn_from = make_space(space, space_options) if isinstance(space, str) else space
+    chosen = make_strategy(strategy, drawn_from, options)
     names = truth.default_targets if targets is None else tuple(targets)
     for name in names:
         if name not in truth.targets:
@@ -148,7 +172,7 @@ def search(
             message = f"{truth.name} has no target '{name[:80]}'{nearest(name, truth.targets)}; it has {known}"
             raise ProxforgeError("config", message)
     split = truth.split(split_seed)
-    cache = statistics(truth, space.inputs, progress=collecting, **collection)
+    cache = statistics(truth, drawn_from.inputs, progress=collecting, **collection)
     problem = Problem.of(
         cache,
         {name: truth.targets[name] for name in names},

@@ -12,8 +12,10 @@ import click
 from . import __version__
 from .commands.benchmarks import bench
 from .commands.caching import cache, collect
-from .commands.language import check, ops
+from .commands.language import check, export, ops
 from .commands.scoring import demo, score, search, strategies
+from .commands.spaces import space
+from .commands.validity import validity
 from .grammar.errors import ProxforgeError
 from .output import BAD_INPUT, PIPE_CLOSED, fail
 
@@ -40,7 +42,7 @@ def run(args: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return BAD_INPUT
     except click.NoSuchOption as error:
-        hint = "(A formula that begins with '-' goes after '--'.) " if args[0] in ("check", "score") else ""
+        hint = "(A formula that begins with '-' goes after '--'.) " if args[0] in ("check", "export", "score") else ""
         return fail(ProxforgeError("usage", f"{error.format_message()} {hint}See 'proxforge --help'."), as_json)
     except click.ClickException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -73,5 +75,6 @@ def cli() -> None:
     """Write zero-cost proxies as text, score them on hundreds of untrained networks, search for better ones."""
 
 
-for command in (ops, check, score, search, strategies, collect, cache, bench, demo):
+bench.add_command(validity)
+for command in (ops, check, export, score, search, strategies, collect, cache, space, bench, demo):
     cli.add_command(command)

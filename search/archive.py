@@ -35,7 +35,7 @@ class Archive:
 
     @property
     def asked(self) -> int:
-        """Candidates so far."""
+        """Programs drawn so far."""
         return self.evaluations + self.duplicates + self.rejected
 
     def known(self, digest: str) -> Known | None:

@@ -1,4 +1,4 @@
-"""What a search did, one line of JSON per candidate. No clock in it: the same search writes the same bytes."""
+"""What a search did, one line of JSON per program drawn. No clock in it: the same search writes the same bytes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ REJECTED = "rejected"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One candidate.
+    """One program that was drawn.
 
-    ``ask``: number of the ask it came from, ``index``: its place there. ``status``: ``ok``, ``nan``, ``inf`` or
-    ``constant`` of a program that was evaluated, else ``duplicate`` or ``rejected``. ``kind``: of the ProxyError of a
-    rejected one. ``formula`` (canonical) and ``hash``: None where it does not type-check. ``jcm``: the value of the
-    objective, None where there is none.
+    ``ask``: number of the ask it came from, ``index``: its place there, first what was rejected, then the candidates.
+    ``status``: ``ok``, ``nan``, ``inf`` or ``constant`` of a program that was evaluated, else ``duplicate`` or
+    ``rejected``. ``kind``: of the ProxyError of a rejected one. ``formula`` (canonical) and ``hash``: None where it
+    does not type-check. ``jcm``: the value of the objective, None where there is none.
     """
 
     ask: int

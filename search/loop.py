@@ -1,4 +1,8 @@
-"""The loop: a strategy asks, the compiler rejects, the VM scores, the objective judges, the strategy is told."""
+"""The loop: a strategy asks, the compiler rejects, the VM scores, the objective judges, the strategy is told.
+
+A strategy draws from a `ValidSpace`: what the compiler rejects is drawn again before the strategy sees it. That is as
+sound as the compiler, and the cheapest place: a rejected program costs its compilation and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from ..grammar.analysis import Analyser
 from ..grammar.canonical import canonical_pool, hash_of
-from ..grammar.errors import ProxforgeError, ProxyError
+from ..grammar.errors import ProxforgeError
 from ..grammar.expr import Node
 from ..grammar.parse import parse
 from ..grammar.text import text
@@ -29,10 +34,11 @@ from .objective import Objective
 from .problem import Problem, Scores
 from .result import Best, SearchResult
 from .rundir import RunDir, RunError, open_run
-from .spaces import Genotype
+from .spaces.base import Genotype
+from .spaces.valid import Compiled, ValidSpace
 from .strategies.base import Evaluated, Strategy
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every run's configuration. Raised when a run's files change, or the numbers that a seed leads to."""
 CHECKPOINT_SECONDS = 0.25
 """Time between checkpoints; replacing a file costs milliseconds, as much as some evaluations."""
@@ -86,10 +92,11 @@ class _Run:
         self._clock = dict.fromkeys(PHASES, 0.0)
         self._began = time.perf_counter()
         self._problem = problem
-        self._strategy = strategy
         self._seed = seed
         self._budget = budget
         self._pool = canonical_pool()
+        self._space = ValidSpace(strategy.space, self._pool, Analyser(problem.known()).check)
+        self._strategy = strategy.over(self._space)
         self._objective = problem.judge(problem.search)
         self._on_test = problem.judge(problem.test)  # made now: a target that cannot be judged is an error at the start
         self._evaluator: Scores | None = None
@@ -150,13 +157,15 @@ class _Run:
         with self._timed("strategy"):
             state, genotypes = self._strategy.ask(self._state, self._generator)
         with self._timed("compile"):
-            candidates = [self._compiled(g) for g in genotypes]
+            candidates = [self._space.compiled(g) for g in genotypes]
             new = self._new(candidates)
         outcomes = self._scored(new)
-        events: list[Event] = []
+        events = [self._rejected(index, compiled) for index, compiled in enumerate(self._space.refused())]
+        for rejected in events:
+            self._archive.add(rejected)
         evaluated: list[Evaluated] = []
-        for index, (genotype, (node, kind)) in enumerate(zip(genotypes, candidates, strict=True)):
-            event = self._event(index, node, kind, outcomes)
+        for genotype, compiled in zip(genotypes, candidates, strict=True):
+            event = self._event(len(events), compiled, outcomes)
             if event is None:  # the budget is used up
                 return events
             self._archive.add(event)
@@ -170,20 +179,12 @@ class _Run:
     def _generator(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, self._asks, index])
 
-    def _compiled(self, genotype: Genotype) -> tuple[Node | None, str | None]:
-        """The program, and the kind of the error where the compiler rejects it."""
-        try:
-            node = self._strategy.space.expression(genotype, self._pool)
-        except ProxyError as error:
-            return None, error.kind
-        return node, "constant" if node.facts.value is not None else None
-
-    def _new(self, candidates: Sequence[tuple[Node | None, str | None]]) -> dict[str, Node]:
+    def _new(self, candidates: Sequence[Compiled]) -> dict[str, Node]:
         """Hash -> program, of the valid ones that were not scored before, as many as the budget allows."""
         new: dict[str, Node] = {}
         left = None if self._budget is None else self._budget - self._archive.evaluations
-        for node, kind in candidates:
-            if node is not None and kind is None and self._archive.known(hash_of(node)) is None:
+        for node, error in candidates:
+            if node is not None and error is None and self._archive.known(hash_of(node)) is None:
                 if len(new) == left and hash_of(node) not in new:
                     break
                 new[hash_of(node)] = node
@@ -200,10 +201,16 @@ class _Run:
         with self._timed("correlate"):
             return dict(zip(new, _outcomes(result, self._objective), strict=True))
 
-    def _event(self, index: int, node: Node | None, kind: str | None, outcomes: Mapping[str, Known]) -> Event | None:
+    def _rejected(self, index: int, compiled: Compiled) -> Event:
+        node, error = compiled
         formula, digest = (None, None) if node is None else (text(node), hash_of(node))
-        if digest is None or kind is not None:
-            return Event(self._asks, index, REJECTED, kind, formula, digest, None)
+        return Event(self._asks, index, REJECTED, None if error is None else error.kind, formula, digest, None)
+
+    def _event(self, index: int, compiled: Compiled, outcomes: Mapping[str, Known]) -> Event | None:
+        node, error = compiled
+        if node is None or error is not None:
+            return self._rejected(index, compiled)
+        formula, digest = text(node), hash_of(node)
         known = self._archive.known(digest)
         if known is not None:
             return Event(self._asks, index, DUPLICATE, None, formula, digest, known.value)

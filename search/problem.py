@@ -10,10 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..grammar.analysis import Known, nothing_known
 from ..grammar.errors import ProxforgeError
 from ..grammar.expr import Node
 from ..stats_cache.source import Source
 from ..vm.evaluate import Evaluator
+from ..vm.known import known_of
 from ..vm.result import Result
 from .objective import JCM, Objective
 
@@ -34,7 +36,8 @@ class Problem:
 
     ``evaluator``: indices of networks -> what scores programs on them. ``targets``: name -> float64 ``[A]`` of all
     networks, NaN = not measured. ``search``, ``test``: indices of the two parts; the test part is scored once, for the
-    best program of the run. ``objective``: targets on some networks -> what is maximised there. ``about``: what else
+    best program of the run. ``objective``: targets on some networks -> what is maximised there. ``known``: what
+    the compiler may know of the statistics of the search part. ``about``: what else
     makes the run the one it is (benchmark, cache key, split seed, backend), as plain JSON.
     """
 
@@ -43,6 +46,7 @@ class Problem:
     search: Sequence[int]
     test: Sequence[int]
     objective: Callable[[Mapping[str, Array]], Objective] = JCM
+    known: Callable[[], Known] = nothing_known
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,7 +70,10 @@ class Problem:
         def evaluator(networks: Sequence[int]) -> Evaluator:
             return Evaluator(source, [int(i) for i in networks], backend_name=backend, device=device)
 
-        return Problem(evaluator, targets, *split, lambda chosen: JCM(chosen, weights), about or {})
+        def known() -> Known:
+            return known_of(source, [int(i) for i in split[0]])
+
+        return Problem(evaluator, targets, *split, lambda chosen: JCM(chosen, weights), known, about or {})
 
     def judge(self, part: Sequence[int]) -> Objective:
         """The objective on some of the networks."""

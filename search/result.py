@@ -34,8 +34,9 @@ class SearchResult:
     """The end of a search. ``best`` is None when no program had a value.
 
     ``params``: the resolved configuration. ``evaluations``: programs scored, ``invalid`` of them without a value;
-    ``rejected`` by the compiler and ``duplicates`` cost none. ``seconds``: spent in ``compile``, ``evaluate``,
-    ``correlate``, ``strategy``, ``files`` and in ``total``. ``history``: every evaluation in order.
+    those ``rejected`` by the compiler, which no strategy sees, and ``duplicates`` cost none. ``seconds``: spent in
+    ``compile``, ``evaluate``, ``correlate``, ``strategy``, ``files`` and in ``total``. ``history``: every evaluation in
+    order.
     """
 
     best: Best | None
@@ -49,7 +50,7 @@ class SearchResult:
 
     @property
     def asked(self) -> int:
-        """Candidates of the strategy: evaluations + rejected + duplicates."""
+        """Programs drawn: evaluations + rejected + duplicates."""
         return self.evaluations + self.rejected + self.duplicates
 
     def best_so_far(self) -> tuple[float | None, ...]:

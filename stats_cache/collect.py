@@ -5,26 +5,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from queue import SimpleQueue
 
 from filelock import FileLock
 
-from .gather import Job, adopt, gather
-from .manifest import MANIFEST, NETWORKS, Manifest, Recipe, Stored, find_space, network_file
+from .estimate import check_room, network_bytes
+from .gather import Job, adopt
+from .inputs import Batch
+from .manifest import INPUT, MANIFEST, NETWORKS, Manifest, network_file
+from .recipe import Recipe
 from .source import CacheError, check_statistics
+from .spaces.base import Space
 from .store import Cache
-from .worker import Worker
+from .worker import results
 
 LIBRARIES = ("numpy", "torch")
 """Their versions are recorded. torch computes the tensors: a cache is extended with the version that began it."""
 
 _SAVE_SECONDS = 2.0
 """At most this often the manifest is rewritten during a collection."""
+_SAVE_SHARE = 0.02
+"""And for at most this share of the time."""
 _START_SECONDS = 2.5
 """Measured: what a worker process needs before its first network (importing torch)."""
 _NETWORK_SECONDS = 0.02
@@ -37,11 +41,15 @@ _PASSES = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` networks; ``share`` of the estimated work (0 to 1): networks differ in size."""
+    """``done`` of ``total`` networks; ``share`` of the estimated work (0 to 1): networks differ in size.
+
+    ``remaining``: seconds that the rest will take, if it goes on as until now.
+    """
 
     done: int
     total: int
     share: float
+    remaining: float
 
 
 def cache_path(recipe: Recipe, root: Path) -> Path:
@@ -54,65 +62,128 @@ def collect(
     statistics: Iterable[str],
     root: Path,
     *,
+    data: Batch | None = None,
     workers: int | None = None,
+    device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
 ) -> Cache:
     """The cache of the recipe below ``root``, with at least the statistics asked for; what is missing is collected.
 
     A collection that was killed is continued; the files are the same, byte for byte, with any number of workers.
-    ``workers``: processes; 1 collects in this one. None: as many as CPUs, unless the job is too small to be worth it.
+    ``data``: the batch that the recipe's input names; needed once, then it lies in the cache. ``workers``: processes; 1
+    collects in this one. None: as many as CPUs, unless the job is too small to be worth it. ``device``: ``cpu``, or a
+    torch device such as ``cuda``, where the passes run then; a cache is extended on the kind that began it.
     ``progress`` is called once per network. Two processes may ask for one cache: the second waits for the first.
 
-    Raises CacheError: unknown statistic, damaged file, full disk, a cache that another version of torch began;
-    SpaceError: unknown space, or an architecture that is not of it.
+    Raises CacheError: unknown statistic, damaged file, a disk that is full or too small, a cache that another version
+    of torch began; SpaceError: unknown space, or an architecture that is not of it.
     """
     if workers is not None and workers < 1:
         raise CacheError(f"workers is {workers}; expected at least 1")
     recipe, wanted = recipe.normal(), check_statistics(statistics)
+    _check_sites(recipe, wanted)
+    _check_data(recipe, data)
     directory = Path(root) / recipe.key
     if (directory / MANIFEST).exists():
         manifest = _read(recipe, directory)  # without the lock: a complete cache may lie where nobody can write
         if not _todo(manifest, directory, wanted):
             return Cache(directory, manifest)
-    with _locked(directory):
-        return Cache(directory, _fill(recipe, wanted, directory, workers, progress))
+    with locked(directory):
+        return Cache(directory, fill(recipe, wanted, directory, data, workers, device, progress))
 
 
-def _fill(
+def fill(
     recipe: Recipe,
-    wanted: tuple[str, ...],
+    wanted: Iterable[str],
     directory: Path,
-    workers: int | None,
-    progress: Callable[[Progress], None] | None,
+    data: Batch | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    manifest = _adopted(_begun(recipe, directory), directory)
-    todo = _todo(manifest, directory, wanted)
+    """Collect what is missing in a directory that is locked; see `collect`. The manifest is then complete."""
+    family = recipe.family()
+    manifest = _adopted(_begun(recipe, family, directory, device), directory)
+    todo = _todo(manifest, directory, tuple(wanted))
     if todo:
-        _check_versions(manifest, directory)
+        _check_versions(manifest, directory, device)
     jobs = [
-        Job(str(directory), manifest.key, i, replace(recipe, archs=(recipe.archs[i],)), missing, manifest.stored[i])
+        Job(
+            str(directory),
+            manifest.key,
+            i,
+            replace(recipe, archs=(recipe.archs[i],)),
+            missing,
+            manifest.stored[i],
+            device,
+        )
         for i, missing in todo.items()
     ]
     jobs = [replace(job, present=None) if not _file(directory, job.index).exists() else job for job in jobs]
     cost = {job.index: _seconds(manifest, job) for job in jobs}
     jobs.sort(key=lambda job: -cost[job.index])  # the longest first: the workers end together
+    processes = _processes(cost, workers, device)
+    growth = {job.index: network_bytes(recipe, family, job.recipe.archs[0], job.missing) for job in jobs}
+    check_room(directory, {i: count for i, count in growth.items() if count is not None}, processes)
+    if recipe.given and jobs:
+        _keep(data, recipe, directory)
     total, spent = sum(cost.values()), 0.0
-    stored, saved = list(manifest.stored), time.monotonic()
-    with _results(jobs, _processes(cost, workers)) as results:
-        for done, (job, temporary, entry) in enumerate(results, 1):
+    stored, began = list(manifest.stored), time.monotonic()
+    saved, pause = began, _SAVE_SECONDS
+    with results(jobs, processes) as made:
+        for done, (job, temporary, entry) in enumerate(made, 1):
             _rename(temporary, _file(directory, job.index))
             stored[job.index] = entry
-            if time.monotonic() - saved >= _SAVE_SECONDS:
+            now = time.monotonic()
+            if now - saved >= pause:
                 replace(manifest, stored=tuple(stored)).write(directory)
                 saved = time.monotonic()
+                pause = max(_SAVE_SECONDS, (saved - now) / _SAVE_SHARE)
             spent += cost[job.index]
             if progress is not None:
-                progress(Progress(done, len(jobs), spent / total))
+                left = (time.monotonic() - began) * (total - spent) / spent
+                progress(Progress(done, len(jobs), spent / total, max(left, 0.0)))
     manifest = replace(manifest, stored=tuple(stored))
     manifest.write(directory)
     _flush(directory / NETWORKS)
     _flush(directory)
     return manifest
+
+
+def _check_sites(recipe: Recipe, wanted: Iterable[str]) -> None:
+    sites = recipe.family().sites
+    for name in wanted:
+        if name.partition(".")[0] not in sites:
+            raise CacheError(
+                f"the networks of {recipe.space} have no statistic {name!r}: their sites are {', '.join(sites)}"
+            )
+
+
+def _check_data(recipe: Recipe, data: Batch | None) -> None:
+    if data is None:
+        return
+    if data.name != recipe.input or len(data) != recipe.batch:
+        raise CacheError(
+            f"the recipe wants {recipe.batch} images, {recipe.input!r}; given are {len(data)}, {data.name!r}"
+        )
+    family = recipe.family()
+    data.check(family.channels, family.resolution, recipe.classes)
+
+
+def _keep(data: Batch | None, recipe: Recipe, directory: Path) -> None:
+    """The batch that was given lies in the cache afterwards: it can be extended and repaired without the original."""
+    place = directory / INPUT
+    if place.exists():
+        Batch.read(place, recipe.input)
+        return
+    if data is None:
+        raise CacheError(f"the images of {directory} are not there yet: give the batch {recipe.input!r}")
+    temporary = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+    try:
+        data.write(temporary)
+    except OSError as error:
+        raise CacheError(f"cannot write {place}: {error.strerror}") from error
+    _rename(temporary, place)
 
 
 def _read(recipe: Recipe, directory: Path) -> Manifest:
@@ -122,14 +193,27 @@ def _read(recipe: Recipe, directory: Path) -> Manifest:
     return manifest
 
 
-def _begun(recipe: Recipe, directory: Path) -> Manifest:
+def _begun(recipe: Recipe, family: Space, directory: Path, device: str) -> Manifest:
     """The manifest on the disk, or that of a cache without networks."""
     if (directory / MANIFEST).exists():
         return _read(recipe, directory)
-    space = find_space(recipe.space)
-    sizes = tuple(space.size(arch, recipe.classes) for arch in recipe.archs)
-    versions = {library: version(library) for library in LIBRARIES}
+    sizes = tuple(family.size(arch, recipe.classes) for arch in recipe.archs)
+    versions = {library: version(library) for library in LIBRARIES} | {"device": _kind(device)}
     return Manifest(recipe.key, recipe, versions, sizes, (None,) * len(sizes))
+
+
+def _kind(device: str) -> str:
+    """``cpu``, or the name of the accelerator."""
+    if device == "cpu":
+        return device
+    import torch
+
+    try:
+        return f"{torch.device(device).type}: {torch.cuda.get_device_name(torch.device(device))}"
+    except (RuntimeError, ValueError, AssertionError) as error:  # what torch raises without CUDA, or for a wrong name
+        raise CacheError(
+            f"the device {device!r} cannot be used: {error}; expected cpu, cuda or cuda:<index>"
+        ) from error
 
 
 def _adopted(manifest: Manifest, directory: Path) -> Manifest:
@@ -138,7 +222,7 @@ def _adopted(manifest: Manifest, directory: Path) -> Manifest:
     for i, entry in enumerate(stored):
         path = _file(directory, i)
         if path.exists() and (entry is None or path.stat().st_size != entry.bytes):
-            stored[i] = adopt(directory, manifest.key, i, manifest.sizes[i].depth)
+            stored[i] = adopt(directory, manifest.key, i, manifest.sizes[i].depth, manifest.recipe.storage)
     return replace(manifest, stored=tuple(stored))
 
 
@@ -155,13 +239,14 @@ def _todo(manifest: Manifest, directory: Path, wanted: tuple[str, ...]) -> dict[
     return todo
 
 
-def _check_versions(manifest: Manifest, directory: Path) -> None:
-    began, now = manifest.versions["torch"], version("torch")
-    if began != now:
-        raise CacheError(
-            f"{directory} was begun with torch {began} and lacks networks or statistics; torch {now} may compute other "
-            f"numbers. Install torch {began}, delete the cache, or collect into another folder"
-        )
+def _check_versions(manifest: Manifest, directory: Path, device: str) -> None:
+    for what, now in (("torch", version("torch")), ("device", _kind(device))):
+        began = manifest.versions[what]
+        if began != now:
+            raise CacheError(
+                f"{directory} was begun with {what} {began} and lacks networks or statistics; {what} {now} may compute "
+                f"other numbers. Use {what} {began}, delete the cache, or collect into another folder"
+            )
 
 
 def _seconds(manifest: Manifest, job: Job) -> float:
@@ -173,8 +258,10 @@ def _seconds(manifest: Manifest, job: Job) -> float:
     return _NETWORK_SECONDS + images * manifest.sizes[job.index].flops / _RATE
 
 
-def _processes(cost: Mapping[int, float], workers: int | None) -> int:
+def _processes(cost: Mapping[int, float], workers: int | None, device: str) -> int:
     """The number of worker processes; 1: none, inline."""
+    if workers is None and device != "cpu":
+        return 1  # one accelerator, one process that feeds it
     if workers is not None:
         return max(1, min(workers, len(cost)))
     # The CPUs that this process may use; macOS and Windows cannot say, there it is all of them.
@@ -183,42 +270,8 @@ def _processes(cost: Mapping[int, float], workers: int | None) -> int:
     return cpus if cpus > 1 and _START_SECONDS + total / cpus < total else 1
 
 
-Result = tuple[Job, Path, Stored]
-
-
 @contextmanager
-def _results(jobs: list[Job], processes: int) -> Iterator[Iterator[Result]]:
-    """The jobs' results as they come; the workers have ended when the context has."""
-    if processes == 1:
-        yield ((job, *gather(job)) for job in jobs)
-        return
-    workers: list[Worker] = []
-    idle: SimpleQueue[Worker] = SimpleQueue()
-
-    def ask(job: Job) -> Result:
-        worker = idle.get()
-        try:
-            return (job, *worker.gather(job))
-        finally:
-            idle.put(worker)
-
-    with ThreadPoolExecutor(processes) as threads:
-        try:
-            for _ in range(processes):
-                workers.append(Worker())
-                idle.put(workers[-1])
-            futures = [threads.submit(ask, job) for job in jobs]
-            yield (future.result() for future in as_completed(futures))
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.kill()
-    for worker in workers:
-        worker.close()
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Alone with the directory, which exists then; temporary files, also a killed collection's, are gone afterwards."""
     lock = FileLock(directory.with_name(f"{directory.name}.lock"))
     try:

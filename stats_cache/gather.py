@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import tensorfile
-from .manifest import Described, Recipe, Stored, find_space, network_file
+from .encoding import decode, encode
+from .inputs import Batch
+from .manifest import INPUT, Described, Stored, network_file
+from .recipe import Recipe
 from .source import CacheError, facts_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .tensorfile import Header
+
+    Segments = dict[str, list[NDArray[np.float32]]]
+    Parts = list[tuple[NDArray[Any], int]]
+    """The segments of a statistic as they are kept in a file, each with its exponent."""
+    Kept = dict[str, Parts]
+
+EXPONENTS = "exponents"
+"""In the label of a float16 file: the exponents of its tensors, in their order, as a JSON list."""
 
 
 @dataclass(frozen=True)
 class Job:
     """Network ``index`` of cache ``key`` in ``directory``: collect ``missing``, keep what its file has (``present``).
 
-    ``recipe`` is the cache's, cut down to this one architecture.
+    ``recipe`` is the cache's, cut down to this one architecture. ``device``: where the passes run.
     """
 
     directory: str
@@ -30,27 +46,24 @@ class Job:
     recipe: Recipe
     missing: tuple[str, ...]
     present: Stored | None
+    device: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
         present = self.present.to_json() if self.present else None
-        return asdict(self) | {"recipe": self.recipe.to_json(), "present": present}
+        plain = {name: getattr(self, name) for name in ("directory", "key", "index", "missing", "device")}
+        return plain | {"recipe": self.recipe.to_json(), "present": present}
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Job:
         """The reverse of ``to_json``."""
-        return Job(
-            values["directory"],
-            values["key"],
-            values["index"],
-            Recipe.from_json(values["recipe"]),
-            tuple(values["missing"]),
-            Stored.from_json(values["present"]) if values["present"] else None,
-        )
+        present = Stored.from_json(values["present"]) if values["present"] else None
+        recipe, missing = Recipe.from_json(values["recipe"]), tuple(values["missing"])
+        return Job(**{**values, "recipe": recipe, "missing": missing, "present": present})
 
 
-def about(key: str, index: int) -> dict[str, str]:
-    """The metadata of a network's file: where it belongs."""
+def label(key: str, index: int) -> dict[str, str]:
+    """What a network's file says it is: where it belongs."""
     return {"format": "proxforge", "key": key, "network": str(index)}
 
 
@@ -59,35 +72,25 @@ def gather(job: Job) -> tuple[Path, Stored]:
 
     Raises CacheError: the file to extend is damaged, the network is not the one collected before, the disk is full.
     """
-    from .passes import find_layers, measure, noise, one_thread
-
-    recipe, place = job.recipe, Path(job.directory) / network_file(job.index)
-    space, (arch,) = find_space(recipe.space), recipe.archs
-    with one_thread():
-        model = space.build(arch, seed=recipe.seed, classes=recipe.classes)
-        layers = find_layers(model, space.sites)
-        depth = space.size(arch, recipe.classes).depth
-        for site, modules in layers.items():
-            if len(modules) != depth:
-                raise CacheError(
-                    f"site {site!r} of network {job.index} ({recipe.space}) has {len(modules)} modules ({modules[0]} "
-                    f".. {modules[-1]}); the space says {depth} layers"
-                )
-        images, labels = noise(recipe.batch, space.channels, space.resolution, recipe.classes, recipe.input_seed)
-        old = _present(place, job)
-        known = {name for name in old if name.endswith(".w")}
-        measured = measure(model, layers, known.union(job.missing), images, labels)
+    place = Path(job.directory) / network_file(job.index)
+    old = _present(place, job)
+    known = {name for name in old if name.endswith(".w")}
+    wanted = known.union(job.missing)
+    measured = _measured(job, wanted) if wanted else {}
+    storage = job.recipe.storage
+    kept = {name: [encode(segment, storage) for segment in found] for name, found in measured.items()}
     for name in known:
-        _check_same(place, name, measured.pop(name), old[name])
-    described = {name: _described(segments) for name, segments in measured.items()}
-    tensors = {
-        f"{name}/{layer}": segment
-        for name, segments in sorted((old | measured).items())
-        for layer, segment in enumerate(segments)
-    }
+        _check_same(place, name, kept.pop(name), old[name])
+    described = {name: _described(parts, storage) for name, parts in kept.items()}
+    tensors, exponents = {}, []
+    for name, parts in sorted((old | kept).items()):
+        for layer, (tensor, exponent) in enumerate(parts):
+            tensors[f"{name}/{layer}"] = tensor
+            exponents.append(exponent)
+    about = label(job.key, job.index) | ({EXPONENTS: json.dumps(exponents)} if storage == "float16" else {})
     temporary = place.with_name(f"{place.name}.{os.getpid()}.tmp")
     try:
-        size, sha256 = tensorfile.write(temporary, tensors, about(job.key, job.index))
+        size, sha256 = tensorfile.write(temporary, tensors, about)
     except OSError as error:
         need = sum(tensor.nbytes for tensor in tensors.values())
         raise CacheError(
@@ -98,43 +101,107 @@ def gather(job: Job) -> tuple[Path, Stored]:
     return temporary, Stored(size, sha256, {**present, **described})
 
 
-def adopt(directory: Path, key: str, index: int, layers: int) -> Stored:
+def _measured(job: Job, statistics: set[str]) -> Segments:
+    """Build the network and measure these statistics."""
+    from .passes import How, measure, one_thread
+    from .sites import check_axes, find_layers
+
+    recipe = job.recipe
+    space, (arch,) = recipe.family(), recipe.archs
+    how = How(
+        batch_statistics=space.batch_statistics,
+        idle_modules=space.idle_modules,
+        rows=recipe.rows,
+        row_seed=recipe.input_seed,
+    )
+    with one_thread():
+        model = space.build(arch, seed=recipe.seed, classes=recipe.classes)
+        layers = find_layers(model, space.sites)
+        depth = space.size(arch, recipe.classes).depth
+        for site, modules in layers.items():
+            if len(modules) != depth:
+                raise CacheError(
+                    f"site {site!r} of network {job.index} ({recipe.space}) has {len(modules)} modules "
+                    f"({modules[0][0]} .. {modules[-1][0]}); the space says {depth} layers"
+                )
+        images, labels = _inputs(recipe, job.directory)
+        images, labels = images.to(job.device), labels.to(job.device)
+        measured = measure(model.to(job.device), layers, statistics, images, labels, how)
+    check_axes(layers, {name: [(len(s), s.shape[1]) for s in found] for name, found in measured.items()})
+    return measured
+
+
+def _inputs(recipe: Recipe, directory: str) -> tuple[Tensor, Tensor]:
+    if recipe.given:
+        return _given(str(Path(directory) / INPUT), recipe.input)
+    space = recipe.family()
+    return _made(recipe.input, recipe.batch, space.channels, space.resolution, recipe.classes, recipe.input_seed)
+
+
+@lru_cache(maxsize=1)
+def _made(kind: str, batch: int, channels: int, side: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The images and labels that every network of a recipe gets; made once in a process."""
+    from .passes import noise, ones
+
+    return (ones if kind == "ones" else noise)(batch, channels, side, classes, seed)
+
+
+@lru_cache(maxsize=1)
+def _given(path: str, name: str) -> tuple[Tensor, Tensor]:
+    """The same, from the cache's own copy of the batch that was given."""
+    import torch
+
+    batch = Batch.read(Path(path), name)
+    return torch.from_numpy(batch.images.copy()), torch.from_numpy(batch.labels.copy())
+
+
+def adopt(directory: Path, key: str, index: int, layers: int, storage: str) -> Stored:
     """Describe a network's file that no manifest lists, after checking it. Raises CacheError when it is damaged."""
     path = directory / network_file(index)
-    header, sha256 = tensorfile.check_own(path, about(key, index))
-    mapped = tensorfile.Mapped(path, header)
-    names = sorted({name.partition("/")[0] for name in header.shapes})
-    if list(header.shapes) != [f"{name}/{layer}" for name in names for layer in range(layers)]:
+    header, sha256 = tensorfile.check_own(path, label(key, index))
+    names = sorted({name.partition("/")[0] for name in header.entries})
+    if list(header.entries) != [f"{name}/{layer}" for name in names for layer in range(layers)]:
         raise tensorfile.damaged(path, f"its tensors are not those of {layers} layers")
-    segments = {name: [mapped.view(f"{name}/{layer}") for layer in range(layers)] for name in names}
-    statistics = {name: _described(found) for name, found in segments.items()}
-    return Stored(header.file_bytes, sha256, statistics)
+    kept = _kept(path, header, names, layers)
+    return Stored(header.file_bytes, sha256, {name: _described(parts, storage) for name, parts in kept.items()})
 
 
-def _present(place: Path, job: Job) -> dict[str, list[NDArray[np.float32]]]:
-    """The segments that the file holds, after checking it whole: damage must not get a new checksum."""
+def exponents(header: Header) -> Mapping[str, int]:
+    """Tensor -> the exponent by which it is scaled: of a float16 file its own, of others 0."""
+    if EXPONENTS not in header.label:
+        return dict.fromkeys(header.entries, 0)
+    return dict(zip(header.entries, json.loads(header.label[EXPONENTS]), strict=True))
+
+
+def _kept(path: Path, header: Header, names: Iterable[str], layers: int) -> Kept:
+    mapped, scaled = tensorfile.Mapped(path, header), exponents(header)
+    tensors = {name: [f"{name}/{layer}" for layer in range(layers)] for name in names}
+    return {name: [(mapped.view(t), scaled[t]) for t in found] for name, found in tensors.items()}
+
+
+def _present(place: Path, job: Job) -> Kept:
+    """What the file holds, after checking it whole: damage must not get a new checksum."""
     if job.present is None:
         return {}
-    header, sha256 = tensorfile.check_own(place, about(job.key, job.index))
+    header, sha256 = tensorfile.check_own(place, label(job.key, job.index))
     if sha256 != job.present.sha256:
         raise tensorfile.damaged(place, "its checksum is not that of the manifest")
-    mapped = tensorfile.Mapped(place, header)
-    return {
-        name: [mapped.view(f"{name}/{layer}") for layer in range(len(described.shapes))]
-        for name, described in job.present.statistics.items()
-    }
+    statistics = job.present.statistics
+    return _kept(place, header, statistics, max((len(d.plain) for d in statistics.values()), default=0))
 
 
-def _check_same(place: Path, name: str, new: list[NDArray[np.float32]], old: list[NDArray[np.float32]]) -> None:
+def _check_same(place: Path, name: str, new: Parts, old: Parts) -> None:
     """The network built today must be the one whose weights are in the cache."""
     import numpy as np
 
-    if not all(np.array_equal(a, b) for a, b in zip(new, old, strict=True)):
+    if not all(np.array_equal(a, b) and e == f for (a, e), (b, f) in zip(new, old, strict=True)):
         raise CacheError(
             f"cannot extend {place}: the network is built with other weights ({name}) than it holds. The space or a "
             "library has changed since; delete the cache, or collect into another folder"
         )
 
 
-def _described(segments: list[NDArray[np.float32]]) -> Described:
-    return Described(tuple(map(facts_of, segments)))
+def _described(parts: Parts, storage: str) -> Described:
+    """The facts are those of the elements as they will be read, after rounding."""
+    facts = tuple(facts_of(decode(kept, storage, exponent)).to_json() for kept, exponent in parts)
+    return Described(facts, tuple(tensorfile.crc(kept) for kept, _ in parts))

@@ -1,31 +1,57 @@
-"""The statistics of any ``nn.Module`` whose sites are named: at most one pass of the cross-entropy and one of SynFlow.
+"""The statistics of any ``nn.Module`` whose sites are named: at most one pass of the loss and one of SynFlow.
 
-Loads torch. Nothing in the network is changed: modes, flags, hooks, ``.grad``, the random state are what they were.
+Loads torch. Nothing in the network is changed: modes, flags, hooks, buffers, ``.grad``, the random state are what they
+were.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
-from ..grammar.errors import nearest
+from .sites import ACTIVATIONS, Layers
 from .source import CacheError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Layers = Mapping[str, Sequence[str]]
-"""Site -> names of its modules, in layer order."""
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs ``[batch, classes]``, labels ``[batch]``) -> one number."""
 
-Calls = dict[str, list[tuple[Tensor, Tensor, int]]]
+
+@dataclass(frozen=True)
+class How:
+    """How a network is measured.
+
+    ``loss``: what kind ``g`` is the gradient of; the mean cross-entropy unless said otherwise. ``batch_statistics``:
+    BatchNorms normalise by the batch for kinds ``a`` and ``g`` (and by their running averages for ``v``).
+    ``idle_modules``: a module without influence on the output has gradient 0 and is no error. ``rows``: of an
+    activation at most so many rows are kept, the same ones of its gradient, drawn from ``row_seed``; all if None.
+    """
+
+    loss: Loss = F.cross_entropy
+    batch_statistics: bool = False
+    idle_modules: bool = False
+    rows: int | None = None
+    row_seed: int = 0
+
+
+@dataclass
+class _Call:
+    """One call of a module in a forward pass. ``values``: of the output, before a later layer works on it in place."""
+
+    output: Tensor
+    values: Tensor | None
+    version: int
 
 
 def noise(batch: int, channels: int, resolution: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -41,84 +67,99 @@ def noise(batch: int, channels: int, resolution: int, classes: int, seed: int) -
     return images, torch.randint(classes, (batch,), generator=generator)
 
 
-def find_layers(model: nn.Module, sites: Mapping[str, str]) -> dict[str, list[str]]:
-    """The modules of every site, in natural order of their names (``blocks.2`` before ``blocks.10``).
-
-    ``sites``: site -> pattern; ``*`` stands for characters other than the dot. Raises CacheError, naming the modules,
-    when a pattern matches nothing or when sites have different numbers of layers.
-    """
-    names = [name for name, _ in model.named_modules() if name]
-    found = {}
-    for site, pattern in sites.items():
-        rule = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
-        found[site] = sorted(filter(rule.fullmatch, names), key=_natural)
-        if not found[site]:
-            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            raise CacheError(
-                f"the pattern {pattern!r} of site {site!r} matches no module{nearest(pattern, names)} "
-                f"(modules: {shown})"
-            )
-    if len({len(layers) for layers in found.values()}) > 1:
-        listing = "; ".join(f"{site}: {len(ls)} ({ls[0]} .. {ls[-1]})" for site, ls in found.items())
-        raise CacheError(f"the sites do not line up, they need the same number of layers: {listing}")
-    return found
+def ones(batch: int, channels: int, resolution: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images ``[batch, channels, resolution, resolution]`` whose every pixel is 1, uniform labels ``[batch]``,
+    seeded."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.ones(1, channels, resolution, resolution).repeat(batch, 1, 1, 1)
+    return images, torch.randint(classes, (batch,), generator=generator)
 
 
 def measure(
-    model: nn.Module, layers: Layers, statistics: Collection[str], images: Tensor, labels: Tensor
+    model: nn.Module,
+    layers: Layers,
+    statistics: Collection[str],
+    images: Tensor,
+    labels: Tensor,
+    how: How | None = None,
 ) -> dict[str, list[NDArray[np.float32]]]:
     """The wanted statistics (names ``site.kind``), a list of 2-D float32 segments each, in layer order.
 
-    A weight is ``[out, in]`` (a kernel's other axes joined into ``in``), a gradient alike; an activation
-    ``[tokens * batch, features]``. Only the passes that are needed are run. Kind ``w`` is a view of the weight.
-    Raises CacheError naming the module that has no weight, is not called once in a forward pass, or has no gradient.
+    A weight is ``[out, in]`` (a kernel's other axes joined into ``in``; several modules one above the other), a
+    gradient alike; an activation ``[positions * batch, features]``. Only the passes that are needed are run. Kind ``w``
+    may be a view of the weight. Raises CacheError naming the module that has no weight, is not called once in a forward
+    pass, or has no gradient.
     """
+    how = How() if how is None else how
     by_kind: dict[str, list[str]] = {kind: [] for kind in "wgav"}
     for name in sorted(statistics):
         site, _, kind = name.partition(".")
         by_kind[kind].append(site)
     out: dict[str, list[Tensor]] = {}
-    with _ready(model):
+    with ready(model):
         for site in by_kind["w"]:
-            out[f"{site}.w"] = [_weight(model, module).detach() for module in layers[site]]
+            weights = [[_weight(model, m).detach() for m in modules] for modules in layers[site]]
+            out[f"{site}.w"] = [_joined(parts) for parts in weights]
         if by_kind["g"] or by_kind["a"]:
-            out |= _cross_entropy(model, layers, by_kind["g"], by_kind["a"], images, labels)
+            with _normalising(model, how.batch_statistics):
+                out |= _loss_pass(model, layers, by_kind["g"], by_kind["a"], images, labels, how)
         if by_kind["v"]:
-            out |= _synflow(model, layers, by_kind["v"], torch.ones_like(images[:1], dtype=torch.float64))
-    return {name: [_segment(name, tensor) for tensor in tensors] for name, tensors in out.items()}
+            out |= _synflow(model, layers, by_kind["v"], torch.ones_like(images[:1], dtype=torch.float64), how)
+    return {name: [_array(tensor) for tensor in tensors] for name, tensors in out.items()}
 
 
-def _cross_entropy(
-    model: nn.Module, layers: Layers, gradients: list[str], activations: list[str], images: Tensor, labels: Tensor
+def logits_of(output: Any) -> Tensor:
+    """The scores of the classes in what a network returns: itself, its ``logits``, or its first entry."""
+    if isinstance(output, Mapping):
+        output = output.get("logits")
+    elif hasattr(output, "logits"):
+        output = output.logits
+    elif isinstance(output, tuple | list) and output:
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise CacheError("the network returns neither a tensor nor something with logits; wrap it in one that does")
+    return output
+
+
+def _loss_pass(
+    model: nn.Module,
+    layers: Layers,
+    gradients: list[str],
+    activations: list[str],
+    images: Tensor,
+    labels: Tensor,
+    how: How,
 ) -> dict[str, list[Tensor]]:
-    """Kinds ``g`` and ``a``: a forward pass, and a backward pass of the mean cross-entropy if a gradient is wanted."""
-    leaves = {
-        site: [_weight(model, m) for m in layers[site]] for site in gradients if _has_weight(model, layers[site][0])
-    }
-    hooked = sorted({*activations, *gradients} - leaves.keys())
-    with (
-        _recorded(model, [m for site in hooked for m in layers[site]]) as calls,
-        torch.set_grad_enabled(bool(gradients)),
-    ):
-        loss = F.cross_entropy(model(images), labels)
-    for module, outputs in calls.items():
-        if len(outputs) != 1:
+    """Kinds ``g`` and ``a``: a forward pass, and a backward pass of the loss if a gradient is wanted."""
+    kept = {m for site in activations for (m,) in layers[site]}
+    hooked = kept | {m for site in ACTIVATIONS.intersection(gradients) for (m,) in layers[site]}
+    with _recorded(model, sorted(hooked), kept) as calls, torch.set_grad_enabled(bool(gradients)):
+        loss = how.loss(logits_of(model(images)), labels)
+    for module, made in calls.items():
+        if len(made) != 1:
             raise CacheError(
-                f"the module {module!r} is called {len(outputs)} times in a forward pass; a site needs one call"
+                f"the module {module!r} is called {len(made)} times in a forward pass; a site needs one call"
             )
-        output, _, version = outputs[0]
-        if gradients and output._version != version:
+        if gradients and made[0].output._version != made[0].version:
             raise CacheError(f"the output of the module {module!r} is changed in place later; its gradient is lost")
-    out = {f"{site}.a": [calls[m][0][1] for m in layers[site]] for site in activations}
+    out: dict[str, list[Tensor]] = {}
+    for site in activations:
+        out[f"{site}.a"] = [_rows(site, calls[m][0].values, how) for (m,) in layers[site]]
     if gradients:
-        wanted: dict[str, Sequence[Tensor]] = {
-            site: leaves[site] if site in leaves else [calls[m][0][0] for m in layers[site]] for site in gradients
+        wanted: dict[str, list[list[Tensor]]] = {
+            site: [
+                [calls[m][0].output if site in ACTIVATIONS else _weight(model, m) for m in modules]
+                for modules in layers[site]
+            ]
+            for site in gradients
         }
-        out |= _gradients(loss, layers, wanted, "g")
+        for site, found in _gradients(loss, layers, wanted, how).items():
+            tensors = [_rows(site, g[0], how) if site in ACTIVATIONS else _joined(g) for g in found]
+            out[f"{site}.g"] = tensors
     return out
 
 
-def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor) -> dict[str, list[Tensor]]:
+def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor, how: How) -> dict[str, list[Tensor]]:
     """Kind ``v`` (SynFlow, Tanaka et al. 2020): the gradients of the sum of the outputs for an input of ones.
 
     In float64, with every parameter and float buffer of the state made absolute. The network is called with these
@@ -128,43 +169,51 @@ def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor) -
     state = {}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point():
-            double = tensor.detach().double()
-            state[name] = double.abs() if name in saved else double
-    names = {site: [f"{module}.weight" for module in layers[site]] for site in sites}
-    for site, weights in names.items():
-        for module, name in zip(layers[site], weights, strict=True):
-            _weight(model, module)
-            state[name].requires_grad_()
-    total = torch.func.functional_call(model, state, (ones,)).sum()
-    return _gradients(total, layers, {site: [state[name] for name in weights] for site, weights in names.items()}, "v")
+            double = tensor.detach().to(torch.float64, copy=True)
+            state[name] = double.abs_() if name in saved else double
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    wanted = {
+        site: [[state[names[id(_weight(model, m))]].requires_grad_() for m in modules] for modules in layers[site]]
+        for site in sites
+    }
+    total = logits_of(torch.func.functional_call(model, state, (ones,))).sum()
+    found = _gradients(total, layers, wanted, how)
+    return {f"{site}.v": [_joined(parts) for parts in found[site]] for site in sites}
 
 
 def _gradients(
-    root: Tensor, layers: Layers, wanted: Mapping[str, Sequence[Tensor]], kind: str
-) -> dict[str, list[Tensor]]:
+    root: Tensor, layers: Layers, wanted: Mapping[str, list[list[Tensor]]], how: How
+) -> dict[str, list[list[Tensor]]]:
     """The gradients of ``root`` by the wanted tensors, per site; no ``.grad`` is touched."""
-    flat = [tensor for tensors in wanted.values() for tensor in tensors]
+    flat = [tensor for per_layer in wanted.values() for parts in per_layer for tensor in parts]
     found = iter(torch.autograd.grad(root, flat, allow_unused=True))
-    out: dict[str, list[Tensor]] = {}
-    for site in wanted:
-        out[f"{site}.{kind}"] = tensors = []
-        for module in layers[site]:
-            gradient = next(found)
-            if gradient is None:
-                raise CacheError(f"the output of the network does not depend on the module {module!r} of site {site!r}")
-            tensors.append(gradient)
+    out: dict[str, list[list[Tensor]]] = {}
+    for site, per_layer in wanted.items():
+        out[site] = []
+        for modules, parts in zip(layers[site], per_layer, strict=True):
+            out[site].append([])
+            for module, tensor in zip(modules, parts, strict=True):
+                gradient = next(found)
+                if gradient is None and not how.idle_modules:
+                    raise CacheError(
+                        f"the output of the network does not depend on the module {module!r} of site {site!r}"
+                    )
+                out[site][-1].append(torch.zeros_like(tensor) if gradient is None else gradient)
     return out
 
 
 @contextmanager
-def _recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[Calls]:
-    """Inside, every call of the modules is recorded: output, its values (a later layer may work in place), version."""
-    calls: Calls = {module: [] for module in modules}
+def _recorded(model: nn.Module, modules: Sequence[str], kept: Collection[str]) -> Iterator[dict[str, list[_Call]]]:
+    """Inside, every call of the modules is recorded; of those ``kept`` also the values."""
+    calls: dict[str, list[_Call]] = {module: [] for module in modules}
     handles: list[RemovableHandle] = []
 
-    def recorder(module: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[module].append((output, output.detach().clone(), output._version))
+    def recorder(module: str) -> Callable[[nn.Module, tuple[Tensor, ...], Any], None]:
+        def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise CacheError(f"the module {module!r} returns a {type(output).__name__}; a site needs a tensor")
+            values = output.detach().clone() if module in kept else None
+            calls[module].append(_Call(output, values, output._version))
 
         return record
 
@@ -177,7 +226,7 @@ def _recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[Calls]:
 
 
 @contextmanager
-def _ready(model: nn.Module) -> Iterator[None]:
+def ready(model: nn.Module) -> Iterator[None]:
     """Inside, the network is in eval mode and its float parameters are in the graph; afterwards all is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters() if p.is_floating_point()]
@@ -195,6 +244,20 @@ def _ready(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _normalising(model: nn.Module, by_batch: bool) -> Iterator[None]:
+    """Inside, BatchNorms normalise by the batch and keep no averages, if so wanted; afterwards all is as it was."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if by_batch else []
+    averages = [(norm, norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None
+        yield
+    finally:
+        for norm, mean, variance in averages:
+            norm.running_mean, norm.running_var = mean, variance
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Inside, torch computes on one thread, so that sums are made in one order; afterwards on as many as before."""
     before = torch.get_num_threads()
@@ -205,28 +268,40 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _has_weight(model: nn.Module, module: str) -> bool:
-    weight = getattr(model.get_submodule(module), "weight", None)
-    return isinstance(weight, nn.Parameter) and weight.ndim >= 2
-
-
 def _weight(model: nn.Module, module: str) -> nn.Parameter:
-    if not _has_weight(model, module):
-        kind = type(model.get_submodule(module)).__name__
-        raise CacheError(f"the module {module!r} ({kind}) has no weight matrix; name a linear or convolutional layer")
-    weight = model.get_submodule(module).weight
-    assert isinstance(weight, nn.Parameter)
+    found = model.get_submodule(module)
+    weight = getattr(found, "weight", None)
+    if not isinstance(weight, nn.Parameter) or weight.ndim < 2:
+        raise CacheError(
+            f"the module {module!r} ({type(found).__name__}) has no weight matrix; name a linear or convolutional layer"
+        )
     return weight
 
 
-def _segment(name: str, tensor: Tensor) -> NDArray[np.float32]:
-    """As the store wants it: 2-D, float32, contiguous."""
-    tensor = tensor.detach()
-    flat = tensor.flatten(0, -2) if name.startswith("hidden.") else tensor.flatten(1)
-    array: NDArray[np.float32] = flat.to("cpu", torch.float32).contiguous().numpy()
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Weights, or gradients by them, one above the other: ``[out, in]``."""
+    flat = [part.flatten(1) for part in parts]
+    if len({part.shape[1] for part in flat}) > 1:
+        widths = ", ".join(str(list(part.shape)) for part in flat)
+        raise CacheError(f"weights that are joined have different widths: {widths}; name modules with one input")
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _rows(site: str, output: Tensor | None, how: How) -> Tensor:
+    """An output, or the gradient by it, as ``[positions * batch, features]``, with the rows that are kept.
+
+    Of a convolution (site ``act``) the features are the channels, axis 1; else they are the last axis.
+    """
+    assert output is not None
+    flat = (output.movedim(1, -1) if site == "act" else output).flatten(0, -2)
+    if how.rows is None or how.rows >= len(flat):
+        return flat
+    generator = torch.Generator().manual_seed(how.row_seed)
+    chosen = torch.randperm(len(flat), generator=generator)[: how.rows].sort().values
+    return flat[chosen.to(flat.device)]
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    """As the store wants it: float32, contiguous."""
+    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
     return array
-
-
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Numbers in a name compare as numbers."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in name.split("."))

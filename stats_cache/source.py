@@ -68,15 +68,18 @@ WITNESSES = 8
 class SegmentFacts:
     """What is known of one segment ``[rows, cols]`` without reading it again.
 
-    ``low``, ``high``, ``zeros``, ``nonfinite``: as in `StatFacts`. ``mean``, ``std`` (unbiased) and ``mean_abs``, of
-    absolute values: float64, None where an element is not finite (``std`` also of a single element).
-    ``witnesses``: the elements at `witness_places`, the same places in every segment of one shape.
+    ``low``, ``high``, ``zeros``, ``nonfinite``: as in `StatFacts`. ``above``: the smallest positive finite element,
+    ``below``: the largest negative one, None where there is none. ``mean``, ``std`` (unbiased) and ``mean_abs``, of
+    absolute values: float64, None where an element is not finite (``std`` also of a single element). ``witnesses``: the
+    elements at `witness_places`, the same places in every segment of one shape.
     """
 
     rows: int
     cols: int
     low: float | None
     high: float | None
+    above: float | None
+    below: float | None
     zeros: int
     nonfinite: int
     mean: float | None
@@ -97,7 +100,12 @@ class SegmentFacts:
     @staticmethod
     def from_json(values: Sequence[Any]) -> SegmentFacts:
         """The reverse of ``to_json``."""
-        return SegmentFacts(*values[:-1], tuple(math.nan if w is None else w for w in values[-1]))
+        *known, witnesses = values
+        names = (field.name for field in fields(SegmentFacts))
+        return SegmentFacts(
+            **dict(zip(names, known, strict=False)),
+            witnesses=tuple(math.nan if w is None else w for w in witnesses),
+        )
 
 
 def witness_places(size: int) -> list[int]:
@@ -118,12 +126,16 @@ def facts_of(segment: NDArray[np.float32]) -> SegmentFacts:
         nonfinite = flat.size - finite.size
     zeros = flat.size - int(np.count_nonzero(flat))
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    positive, negative = finite[finite > 0], finite[finite < 0]
+    above = float(positive.min()) if positive.size else None
+    below = float(negative.max()) if negative.size else None
+    ranges = (rows, cols, low, high, above, below, zeros, nonfinite)
     if nonfinite or not flat.size:
-        return SegmentFacts(rows, cols, low, high, zeros, nonfinite, None, None, None, witnesses)
+        return SegmentFacts(*ranges, None, None, None, witnesses)
     wide = flat.astype(np.float64)
     mean = float(wide.mean())
     std = float(wide.std(ddof=1)) if wide.size > 1 else None
-    return SegmentFacts(rows, cols, low, high, zeros, 0, mean, std, float(np.abs(wide).mean()), witnesses)
+    return SegmentFacts(*ranges, mean, std, float(np.abs(wide).mean()), witnesses)
 
 
 class Source(Protocol):

@@ -1,48 +1,42 @@
-"""Read a cache: open it, map its segments into memory, verify it. Loads no torch."""
+"""Read a cache: open it, map its segments into memory, check what is read. Loads no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import sys
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..grammar.errors import nearest
-from .gather import about
-from .manifest import MANIFEST, NETWORKS, Manifest, Stored, network_file
+from .encoding import decode
+from .gather import exponents, label
+from .manifest import Manifest, Stored, network_file
 from .source import CacheError, Network, SegmentFacts, StatFacts
-from .tensorfile import Header, Mapped, check_own, checksums, damaged, read_header
+from .tensorfile import Header, Mapped, check_own, crc, damaged, read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from .checking import Problem
+
 OPEN_FILES = 64
 """So many networks stay mapped; of a network that was not read for longer, a view that is still held keeps the map."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What ``verify`` found: the file (relative to the cache), one word, a sentence.
-
-    Kinds: ``manifest`` (missing or damaged), ``incomplete`` (a network not collected yet), ``missing``, ``truncated``
-    (another size), ``checksum``, ``unlisted`` (whole, but newer than the manifest: a collection was interrupted),
-    ``foreign``.
-    """
-
-    file: str
-    kind: str
-    message: str
+_MAPPED_SHARE = 0.25
+"""Where the address space of the process is limited (ulimit -v), maps take at most this share of what is left."""
 
 
 class Cache:
     """The statistics of the networks of one recipe, on the disk. ``statistics``: those that every network has.
 
-    ``Cache(path, manifest)`` is for ``collect`` and ``open_cache``. May be read by several threads.
+    ``Cache(path, manifest)`` is for ``collect`` and ``open_cache``. May be read by several threads. ``checksums``: a
+    segment's checksum is compared when it is first read (some 5 GB a second).
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, checksums: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, checksums: bool = True) -> None:
         self.path = path
         self.manifest = manifest
         self.key = manifest.key
@@ -53,8 +47,8 @@ class Cache:
         sets = [frozenset(entry.statistics if entry else ()) for entry in manifest.stored]
         self.statistics: frozenset[str] = frozenset.intersection(*sets)
         self._checksums = checksums
-        self._checked: set[int] = set()
-        self._open: dict[int, Mapped] = {}
+        self._checked: set[tuple[int, str, int]] = set()
+        self._open: dict[int, tuple[Mapped, Mapping[str, int]]] = {}
         self._lock = Lock()
 
     @property
@@ -70,14 +64,26 @@ class Cache:
         return shapes[layer]
 
     def read(self, net: int, stat: str, layer: int) -> NDArray[np.float32]:
-        """A segment, ``[rows, cols]``: a read-only view of the mapped file, no copy.
+        """A segment, ``[rows, cols]``, read-only: of a float32 cache a view of the mapped file, else a copy.
 
-        On the first use of a file its size, header and shapes are checked (its checksum where the cache was opened so).
-        A view keeps its file open: who holds views of more networks than the system allows open files must copy them.
-        Raises CacheError naming what is missing or damaged.
+        On the first use of a file its size, header and shapes are checked, on the first use of a segment its checksum.
+        Where the address space is limited (ulimit -v), also a copy. A view keeps its file open: who holds views of more
+        networks than the system allows open files must copy them. Raises CacheError naming what is missing or damaged.
         """
         self.shape(net, stat, layer)
-        return self._mapped(net).view(f"{stat}/{layer}")
+        mapped, scaled = self._mapped(net)
+        name = f"{stat}/{layer}"
+        kept = mapped.view(name)
+        if self._checksums and (net, stat, layer) not in self._checked:
+            entry = self._entry(net, stat)
+            if crc(kept) != entry.statistics[stat].crcs[layer]:
+                raise damaged(mapped.path, f"the checksum of {name} is not that of the manifest")
+            self._checked.add((net, stat, layer))
+        segment = decode(kept, self.manifest.recipe.storage, scaled[name])
+        if segment is kept and _room() < math.inf:
+            segment = kept.copy()  # a view would hold the map of the whole file
+        segment.flags.writeable = False
+        return segment
 
     def facts(self, stat: str, net: int | None = None) -> StatFacts:
         """Range, zeros and non-finite elements of a statistic, of all networks or of one, from the manifest."""
@@ -107,6 +113,8 @@ class Cache:
 
     def verify(self) -> list[Problem]:
         """Read every byte of the cache; everything that is not as it was written, by file. Empty: all is well."""
+        from .checking import verify
+
         return verify(self.path)
 
     def _entry(self, net: int, stat: str) -> Stored:
@@ -123,81 +131,60 @@ class Cache:
             )
         return entry
 
-    def _mapped(self, net: int) -> Mapped:
+    def _mapped(self, net: int) -> tuple[Mapped, Mapping[str, int]]:
         with self._lock:
-            mapped = self._open.pop(net, None) or self._map(net)
-            self._open[net] = mapped  # the last in the dict is the last used
-            if len(self._open) > OPEN_FILES:
-                del self._open[next(iter(self._open))]
-            return mapped
+            found = self._open.pop(net, None)
+            if found is None:
+                try:
+                    found = self._map(net)
+                except MemoryError:
+                    self._open.clear()
+                    found = self._map(net)
+            self._open[net] = found  # the last in the dict is the last used
+            total = sum(mapped.size for mapped, _ in self._open.values())
+            limit = _MAPPED_SHARE * (_room() + total)
+            while len(self._open) > OPEN_FILES or (total > limit and len(self._open) > 1):
+                mapped, _ = self._open.pop(next(iter(self._open)))
+                total -= mapped.size
+            return found
 
-    def _map(self, net: int) -> Mapped:
+    def _map(self, net: int) -> tuple[Mapped, Mapping[str, int]]:
         entry, path = self.manifest.stored[net], self.path / network_file(net)
         assert entry is not None
         if not path.exists():
             raise CacheError(f"{path} is missing; collect again to make it anew")
-        header = read_header(path, about(self.key, net))
-        if header.file_bytes != entry.bytes:  # another process has added a statistic since; or it is some other file
-            header, _ = check_own(path, about(self.key, net))
-        elif self._checksums and net not in self._checked:
-            if checksums(path)[0] != entry.sha256:
-                raise damaged(path, "its checksum is not that of the manifest")
-            self._checked.add(net)
+        header = read_header(path, label(self.key, net))
+        if header.file_bytes != entry.bytes and not self._checksums:
+            header, _ = check_own(path, label(self.key, net))  # extended since, or some other file
         if not _holds(header, entry):
             raise damaged(path, "its tensors are not those that the manifest lists")
-        return Mapped(path, header)
+        return Mapped(path, header), exponents(header)
 
 
-def open_cache(path: Path | str, *, checksums: bool = False) -> Cache:
+def open_cache(path: Path | str, *, checksums: bool = True) -> Cache:
     """The cache in a directory, complete or not. Raises CacheError when the manifest is missing or damaged.
 
-    ``checksums``: check a file's checksum when it is first read, not only its form (some 2 GB a second).
+    ``checksums``: compare the checksum of a segment when it is first read, not only the form of its file.
     """
     return Cache(Path(path), Manifest.read(Path(path)), checksums=checksums)
 
 
-def verify(path: Path | str) -> list[Problem]:
-    """Everything in a cache that is not as it was written; see ``Problem`` and ``Cache.verify``."""
-    path = Path(path)
-    try:
-        manifest = Manifest.read(path)
-    except CacheError as error:
-        return [Problem(MANIFEST, "manifest", error.message)]
-    problems = []
-    for i, entry in enumerate(manifest.stored):
-        file = network_file(i)
-        problem = _check(path / file, entry, about(manifest.key, i))
-        if problem is not None:
-            problems.append(Problem(file, *problem))
-    expected = {MANIFEST, NETWORKS, *(network_file(i) for i in range(len(manifest.stored)))}
-    for found in sorted(path.rglob("*")):
-        name = found.relative_to(path).as_posix()
-        if name not in expected:
-            problems.append(Problem(name, "foreign", f"{found} is not a part of the cache; delete it"))
-    return problems
-
-
-def _check(path: Path, entry: Stored | None, label: Mapping[str, str]) -> tuple[str, str] | None:
-    """The kind and the message of what is wrong with a network's file."""
-    if not path.exists():
-        if entry is None:
-            return "incomplete", f"{path} is not collected yet; collect again to continue"
-        return "missing", f"{path} is missing; collect again to make it anew"
-    if entry is not None and checksums(path)[0] == entry.sha256:
-        return None
-    same_size = entry is not None and path.stat().st_size == entry.bytes
-    try:
-        check_own(path, label)
-    except CacheError as error:
-        return "checksum" if entry is None or same_size else "truncated", error.message
-    if same_size:
-        return "checksum", damaged(path, "its checksum is not that of the manifest").message
-    return "unlisted", f"{path} is newer than the manifest: a collection was interrupted; collect again to list it"
-
-
 def _holds(header: Header, entry: Stored) -> bool:
     return all(
-        header.shapes.get(f"{name}/{layer}") == shape
+        header.entries.get(f"{name}/{layer}", ("", ()))[1] == shape
         for name, described in entry.statistics.items()
         for layer, shape in enumerate(described.shapes)
     )
+
+
+def _room() -> float:
+    """Bytes of address space that are left to the process; infinite where it is not limited, or nobody can tell."""
+    statm = Path("/proc/self/statm")
+    if sys.platform == "win32" or not statm.exists():
+        return math.inf
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return math.inf
+    return max(0, limit - resource.getpagesize() * int(statm.read_text().split()[0]))

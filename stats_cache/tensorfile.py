@@ -1,16 +1,19 @@
-"""The file of one network: safetensors, whose last tensor is the SHA-256 of all bytes before it (see FORMAT.md)."""
+"""A file of tensors: safetensors, whose last tensor is the SHA-256 of all bytes before it (see FORMAT.md)."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import mmap
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,7 +21,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from .source import CacheError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 CHECKSUM = "sha256"
@@ -27,28 +29,36 @@ _DIGEST_BYTES = 32
 _ALIGN = 64
 """The data begin at a multiple of this many bytes: a cache line."""
 _CHUNK = 1 << 20
+_SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
+_NAMES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64"}
+_NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}
+"""bfloat16 is read and written as its bits."""
+
+Entries = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Tensor name -> (type as in the header, shape), in file order."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """``shapes``: tensor name -> shape, in file order. ``start``: where the data begin."""
+    """``entries``: the tensors but the checksum. ``start``: where the data begin. ``label``: what the file is about."""
 
-    shapes: Mapping[str, tuple[int, ...]]
+    entries: Entries
     start: int
+    label: Mapping[str, str]
 
-    @property
-    def offsets(self) -> dict[str, int]:
-        """Tensor name -> its first byte in the file."""
-        offsets, position = {}, self.start
-        for name, shape in self.shapes.items():
-            offsets[name] = position
-            position += 4 * math.prod(shape)
-        return offsets
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Tensor name -> its first byte in the file, and its number of bytes."""
+        places, position = {}, self.start
+        for name, (kind, shape) in self.entries.items():
+            places[name] = position, _SIZES[kind] * math.prod(shape)
+            position += places[name][1]
+        return places
 
     @property
     def file_bytes(self) -> int:
         """The size that the whole file must have."""
-        return self.start + sum(4 * math.prod(shape) for shape in self.shapes.values()) + _DIGEST_BYTES
+        return self.start + sum(size for _, size in self.places.values()) + _DIGEST_BYTES
 
 
 @contextmanager
@@ -61,26 +71,25 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise CacheError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _header_bytes(shapes: Mapping[str, tuple[int, ...]], about: Mapping[str, str]) -> bytes:
+def header_bytes(entries: Entries, label: Mapping[str, str]) -> bytes:
     """The first bytes of a file: the length of the JSON text (8 bytes, little endian), the text, spaces."""
-    entries: dict[str, Any] = {"__metadata__": dict(about)}
+    fields: dict[str, Any] = {"__metadata__": dict(label)}
     end = 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 4 * math.prod(shape)
-        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
-    entries[CHECKSUM] = {"dtype": "U8", "shape": [_DIGEST_BYTES], "data_offsets": [end, end + _DIGEST_BYTES]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
+    for name, (kind, shape) in entries.items():
+        begin, end = end, end + _SIZES[kind] * math.prod(shape)
+        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
+    fields[CHECKSUM] = {"dtype": "U8", "shape": [_DIGEST_BYTES], "data_offsets": [end, end + _DIGEST_BYTES]}
+    text = json.dumps(fields, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGN)
     return struct.pack("<Q", len(text)) + text
 
 
-def write(path: Path, tensors: Mapping[str, NDArray[np.float32]], about: Mapping[str, str]) -> tuple[int, str]:
+def write(path: Path, tensors: Mapping[str, NDArray[Any]], label: Mapping[str, str]) -> tuple[int, str]:
     """Write a new file and flush it to the disk. Returns its size in bytes and the SHA-256 of the whole file."""
     digest = hashlib.sha256()
-    header = _header_bytes({name: tensor.shape for name, tensor in tensors.items()}, about)
-    data: Iterator[memoryview] = (tensor.reshape(-1).view("u1").data for tensor in tensors.values())
+    header = header_bytes({name: (_NAMES[t.dtype.name], t.shape) for name, t in tensors.items()}, label)
     with path.open("wb") as file:
-        for part in chain([memoryview(header)], data):
+        for part in chain([memoryview(header)], map(content, tensors.values())):
             file.write(part)
             digest.update(part)
         own = digest.digest()
@@ -91,8 +100,18 @@ def write(path: Path, tensors: Mapping[str, NDArray[np.float32]], about: Mapping
         return file.tell(), digest.hexdigest()
 
 
-def read_header(path: Path, about: Mapping[str, str]) -> Header:
-    """The header of a file, strictly as ``write`` makes it with this ``about``. Raises CacheError for anything else."""
+def content(tensor: NDArray[Any]) -> memoryview:
+    """The bytes of a contiguous tensor."""
+    return tensor.reshape(-1).view("u1").data
+
+
+def crc(tensor: NDArray[Any]) -> int:
+    """The CRC-32 of a tensor's bytes."""
+    return zlib.crc32(content(tensor))
+
+
+def read_header(path: Path, label: Mapping[str, str]) -> Header:
+    """The header of a file, strictly as ``write`` makes it with a label that holds this one. CacheError otherwise."""
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         first = file.read(8)
@@ -101,19 +120,20 @@ def read_header(path: Path, about: Mapping[str, str]) -> Header:
             raise damaged(path, f"it ends after {size} bytes, inside its header")
         text = file.read(length)
     try:
-        entries = json.loads(text)
-        label = entries.pop("__metadata__")
-        del entries[CHECKSUM]
-        header = Header({name: tuple(entry["shape"]) for name, entry in entries.items()}, 8 + length)
-        exact = _header_bytes(header.shapes, label) == first + text
+        fields = json.loads(text)
+        found = fields.pop("__metadata__")
+        del fields[CHECKSUM]
+        entries = {name: (field["dtype"], tuple(field["shape"])) for name, field in fields.items()}
+        header = Header(entries, 8 + length, found)
+        exact = header_bytes(entries, found) == first + text
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path, f"its header cannot be read ({error})") from error
     if not exact:
         raise damaged(path, "its header is not as it was written")
     if header.file_bytes != size:
         raise damaged(path, f"it has {size} bytes; its header says {header.file_bytes}")
-    if label != dict(about):
-        raise damaged(path, f"it is the file of another network ({label}, expected {dict(about)})")
+    if any(found.get(name) != value for name, value in label.items()):
+        raise damaged(path, f"it belongs elsewhere ({dict(found)}, expected {dict(label)})")
     return header
 
 
@@ -130,9 +150,9 @@ def checksums(path: Path) -> tuple[str, bool]:
     return digest.hexdigest(), own == end
 
 
-def check_own(path: Path, about: Mapping[str, str]) -> tuple[Header, str]:
-    """The header and the SHA-256 of a file that is whole by its own checksum and ``about`` this. Else CacheError."""
-    header = read_header(path, about)
+def check_own(path: Path, label: Mapping[str, str]) -> tuple[Header, str]:
+    """The header and the SHA-256 of a file that is whole by its own checksum and has this label. Else CacheError."""
+    header = read_header(path, label)
     sha256, whole = checksums(path)
     if not whole:
         raise damaged(path, "its checksum does not fit its content")
@@ -143,17 +163,27 @@ class Mapped:
     """A file in memory as far as it is touched. The map lives as long as a view of it does."""
 
     def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
         self.header = header
-        self._offsets = header.offsets
         with opened(path) as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except OSError as error:
+                if error.errno == errno.ENOMEM:
+                    raise MemoryError(f"no address space to map {path}") from error
+                raise
 
-    def view(self, name: str) -> NDArray[np.float32]:
-        """The tensor, read-only, without a copy."""
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self._map)
+
+    def view(self, name: str) -> NDArray[Any]:
+        """The tensor as it is kept, read-only, without a copy."""
         import numpy as np
 
-        shape = self.header.shapes[name]
-        return np.frombuffer(self._map, "<f4", math.prod(shape), self._offsets[name]).reshape(shape)
+        kind, shape = self.header.entries[name]
+        return np.frombuffer(self._map, _NUMPY[kind], math.prod(shape), self.header.places[name][0]).reshape(shape)
 
 
 def damaged(path: Path, what: str) -> CacheError:

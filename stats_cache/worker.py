@@ -11,6 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -65,6 +68,40 @@ class Worker:
     def close(self) -> None:
         """Wait for its end and give the pipes back; no other thread may be in ``gather``."""
         self._process.communicate()
+
+
+Result = tuple[Job, Path, Stored]
+
+
+@contextmanager
+def results(jobs: list[Job], processes: int) -> Iterator[Iterator[Result]]:
+    """The jobs' results as they come; inline for one process. The workers have ended when the context has."""
+    if processes == 1:
+        yield ((job, *gather(job)) for job in jobs)
+        return
+    workers: list[Worker] = []
+    idle: SimpleQueue[Worker] = SimpleQueue()
+
+    def ask(job: Job) -> Result:
+        worker = idle.get()
+        try:
+            return (job, *worker.gather(job))
+        finally:
+            idle.put(worker)
+
+    with ThreadPoolExecutor(processes) as threads:
+        try:
+            for _ in range(processes):
+                workers.append(Worker())
+                idle.put(workers[-1])
+            futures = [threads.submit(ask, job) for job in jobs]
+            yield (future.result() for future in as_completed(futures))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
+    for worker in workers:
+        worker.close()
 
 
 def main() -> None:

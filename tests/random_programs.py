@@ -49,7 +49,7 @@ def random_source(
     rng = np.random.default_rng(seed)
     networks, sizes = [], []
     for i, (d, m, n, layers) in enumerate(shapes):
-        axes = {"d": d, "q": d, "3q": 3 * d, "m": m, "n": n}
+        axes = {"d": d, "q": d, "3q": 3 * d, "m": m, "n": n, "o": d + 1, "i": m + 2, "p": n + 3}
         segments = {}
         for s in STATISTICS.values():
             parts = [rng.normal(0.0, scale, (axes[s.type.rows], axes[s.type.cols])) for _ in range(layers)]

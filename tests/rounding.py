@@ -20,10 +20,10 @@ def reference_run(source, nodes: list[Node]) -> Result:
     return Evaluator(source, range(len(source.networks)), backend_name="reference").run(nodes)
 
 
-def rounding(source, nodes: list[Node], expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def rounding(source, nodes: list[Node], expected: np.ndarray, seeds=range(3)) -> tuple[np.ndarray, np.ndarray]:
     """(how far rounding may move each score ``[P, A]``, whether each stays finite or non-finite throughout)."""
     moved = []
-    for seed in range(3):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
 
         def noisy(x, rng=rng):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,24 @@ def test_errors_in_the_docs_are_the_true_messages():
                 )
                 assert run.returncode == 2
                 assert run.stderr == expected
+
+
+def test_exports_in_the_docs_are_the_true_files():
+    shown = [
+        content
+        for _, content in blocks((ROOT / "docs/language.md").read_text(encoding="utf-8"))
+        if content.startswith("$ proxforge export")
+    ]
+    assert len(shown) == 2
+    for content in shown:
+        command, _, expected = content.partition("\n")
+        given = shlex.split(command.removeprefix("$ proxforge"))
+        run = subprocess.run([sys.executable, "-m", "proxforge", *given], cwd=ROOT, capture_output=True, check=True)
+        assert run.stdout.decode() == expected
+
+
+def test_the_op_in_the_docs_can_be_registered():
+    (code,) = [c for _, c in blocks((ROOT / "docs/language.md").read_text(encoding="utf-8")) if "register(Op(" in c]
+    use = "from proxforge.vm.compile import compile_text; print(compile_text('sinh(qkv.w)').canonical)"
+    run = subprocess.run([sys.executable, "-c", f"{code}\n{use}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "sinh(qkv.w)\n"

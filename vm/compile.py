@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..grammar.analysis import Analyser, Known
 from ..grammar.canonical import canonical_pool, hash_of
 from ..grammar.expr import Node, Pool, statistics_of, topological
-from ..grammar.ops import FACT, NUMBER, STATISTIC
-from ..grammar.parse import parse_formula
+from ..grammar.ops import FACT, STATISTIC
+from ..grammar.parse import locate, parse_formula
 from ..grammar.text import latex, text
 from ..grammar.types import STATISTICS, Kind, Type
 from .program import CODE, CODE_OF, FACT_NAMES, Program
@@ -65,9 +66,15 @@ class Proxy:
         return self.program.disassemble()
 
 
-def compile_text(source: str, pool: Pool | None = None) -> Proxy:
-    """The compiled formula. ProxyError (kind, message, line, column) where it is not a valid proxy."""
+def compile_text(source: str, pool: Pool | None = None, known: Known | None = None) -> Proxy:
+    """The compiled formula. ProxyError (kind, message, line, column) where it is not a valid proxy.
+
+    ``known``: what is known of the data (`vm.known.known_of`), so that more can be rejected; None: of no data.
+    """
     parsed = parse_formula(source, canonical_pool() if pool is None else pool)
+    (error,) = Analyser(known).check([parsed.score])
+    if error is not None:
+        raise locate(error, source)
     return Proxy(source, parsed.type, parsed.score, compile_nodes([parsed.score]))
 
 
@@ -78,89 +85,73 @@ def compile_nodes(roots: Sequence[Node]) -> Program:
 
 def assemble(roots: Sequence[Node], recalled: Callable[[Node], bool]) -> tuple[Program, list[Node]]:
     """The verified program and the node behind each instruction; ``recalled``: Scalars that are read, not computed."""
-    order = _live(roots, recalled)
-    order.sort(key=lambda n: n.type.kind is Kind.SCORE)  # stable: what runs once a layer, then once a network
-    program = _Assembler(order, roots, {id(n) for n in order if recalled(n)}).program()
+    order = topological(roots, into=lambda node: not recalled(node))
+    order.sort(key=_outside)  # stable: what runs once a layer, then once a network
+    program = _assembled(order, roots, {n for n in order if n.type.kind is Kind.SCALAR and recalled(n)})
     verify(program)
     return program, order
 
 
-def _live(roots: Sequence[Node], recalled: Callable[[Node], bool]) -> list[Node]:
-    """The nodes to compute, operands first; below a recalled Scalar nothing is needed."""
-    order = topological(roots)
-    needed = {id(r) for r in roots}
-    for node in reversed(order):
-        if id(node) in needed and not recalled(node):
-            needed.update(id(a) for a in node.args)
-    return [n for n in order if id(n) in needed]
+def _outside(node: Node) -> bool:
+    return node.type.kind is Kind.SCORE
 
 
-class _Assembler:
+def _assembled(order: list[Node], roots: Sequence[Node], recalled: set[Node]) -> Program:
     """Linear-scan register allocation: a register is free again after the last use of its value."""
-
-    def __init__(self, order: list[Node], roots: Sequence[Node], recalled: set[int]) -> None:
-        self._order = order
-        self._recalled = recalled
-        self._roots = roots
-        self._last: dict[int, int] = {}
-        for i, node in enumerate(order):
-            self._last[id(node)] = i
-            if id(node) not in recalled:
-                for a in node.args:
-                    self._last[id(a)] = i
-        for root in roots:
-            self._last[id(root)] = len(order)
-        self._free: tuple[list[int], list[int], list[int]] = ([], [], [])
-        self._count = [0, 0, 0]
-        self._register: dict[int, int] = {}
-        self._statistics: dict[str, int] = {}
-        self._constants: dict[float, int] = {}
-        self._names: dict[str, int] = {}
-
-    def program(self) -> Program:
-        used = {str(n.attr) for n in self._order if n.op is STATISTIC}
-        self._statistics = {name: i for i, name in enumerate(s for s in STATISTICS if s in used)}
-        n = len(self._order)
-        opcode, dst, src = np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros((n, 2), np.int32)
-        for i, node in enumerate(self._order):
-            opcode[i], sources = self._encode(node)
-            src[i, : len(sources)] = sources
-            dst[i] = self._take(node)  # before the operands are released: a result never overwrites its operand
-            if id(node) not in self._recalled:
-                for a in {id(a): a for a in node.args}.values():
-                    if self._last[id(a)] == i:
-                        self._free[a.type.kind].append(self._register[id(a)])
-        return Program(
-            opcode,
-            dst,
-            src,
-            tuple((n.type.rows, n.type.cols) for n in self._order),
-            tuple(self._constants),
-            tuple(self._statistics),
-            tuple(self._names),
-            np.array([self._register[id(r)] for r in self._roots], np.int32),
-            (self._count[0], self._count[1], self._count[2]),
-        )
-
-    def _encode(self, node: Node) -> tuple[int, tuple[int, ...]]:
-        if id(node) in self._recalled:
-            return CODE["recall.s"], (self._names.setdefault(node.digest.hex(), len(self._names)),)
-        if node.op is STATISTIC:
-            return CODE["load.m"], (self._statistics[str(node.attr)],)
-        if node.op is FACT:
-            return CODE["fact.x"], (FACT_NAMES.index(str(node.attr)),)
-        if node.op is NUMBER:
-            name = "const.s" if node.type.kind is Kind.SCALAR else "const.x"
-            return CODE[name], (self._constants.setdefault(float(node.attr), len(self._constants)),)
-        code = CODE_OF[node.op.name, tuple(a.type.kind for a in node.args)]
-        return code, tuple(self._register[id(a)] for a in node.args)
-
-    def _take(self, node: Node) -> int:
-        kind = node.type.kind
-        if self._free[kind]:
-            register = self._free[kind].pop()
+    last = dict(zip(order, range(len(order)), strict=True))
+    for i, node in enumerate(order):
+        if node not in recalled:
+            for a in node.args:
+                last[a] = i
+    last.update(dict.fromkeys(roots, len(order)))
+    used = {str(n.attr) for n in order if n.op is STATISTIC}
+    names = {name: i for i, name in enumerate(s for s in STATISTICS if s in used)}
+    constants: dict[float, int] = {}
+    remembered: dict[str, int] = {}
+    free: tuple[list[int], list[int], list[int]] = ([], [], [])
+    count = [0, 0, 0]
+    register: dict[Node, int] = {}
+    codes, targets, sources = list[int](), list[int](), list[int]()
+    for i, node in enumerate(order):
+        args = () if node in recalled else node.args
+        if node in recalled:
+            code, first, second = CODE["recall.s"], remembered.setdefault(node.digest.hex(), len(remembered)), 0
+        elif not args:
+            code, first, second = *_leaf(node, names, constants), 0
         else:
-            register = self._count[kind]
-            self._count[kind] += 1
-        self._register[id(node)] = register
-        return register
+            code = CODE_OF[node.op.name, tuple([a.type.kind for a in args])]
+            first, second = register[args[0]], register[args[1]] if len(args) > 1 else 0
+        kind = node.type.kind
+        if free[kind]:  # before the operands are released: a result never overwrites its operand
+            target = free[kind].pop()
+        else:
+            target = count[kind]
+            count[kind] += 1
+        register[node] = target
+        codes.append(code)
+        targets.append(target)
+        sources += (first, second)
+        for k, a in enumerate(args):
+            if last[a] == i and a not in args[:k]:
+                free[a.type.kind].append(register[a])
+    return Program(
+        np.array(codes, np.int32),
+        np.array(targets, np.int32),
+        np.array(sources, np.int32).reshape(-1, 2),
+        tuple([(n.type.rows, n.type.cols) for n in order]),
+        tuple(constants),
+        tuple(names),
+        tuple(remembered),
+        np.array([register[r] for r in roots], np.int32),
+        (count[0], count[1], count[2]),
+    )
+
+
+def _leaf(node: Node, statistics: dict[str, int], constants: dict[float, int]) -> tuple[int, int]:
+    """Opcode and table entry of a leaf."""
+    if node.op is STATISTIC:
+        return CODE["load.m"], statistics[str(node.attr)]
+    if node.op is FACT:
+        return CODE["fact.x"], FACT_NAMES.index(str(node.attr))
+    name = "const.s" if node.type.kind is Kind.SCALAR else "const.x"
+    return CODE[name], constants.setdefault(float(node.attr), len(constants))

@@ -94,4 +94,4 @@ class Evaluator:
 
 
 def _reduction(node: Node) -> bool:
-    return node.op.form is Form.REDUCE and node.args[0].type.kind is Kind.MATRIX
+    return node.op.form in (Form.REDUCE, Form.DOT) and node.args[0].type.kind is Kind.MATRIX

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..grammar.ops import Op
 from ..grammar.reference import in_range
 from ..grammar.types import NETWORK_FACTS, Kind
 from ..stats_cache.source import Source
@@ -50,6 +51,16 @@ LAYER_OPS: dict[str, Callable[[Array, NDArray[np.intp], Array], Array]] = {
 """Reductions of ``[T]`` layer values to ``[A]`` networks."""
 
 
+def layer_op(op: Op) -> Callable[[Array, NDArray[np.intp], Array], Array]:
+    """The reduction of an op; of one without a form for all networks at once, its reference network by network."""
+
+    def one_by_one(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
+        parts = np.split(values, starts[1:])
+        return np.array([float(op.reference(part)) for part in parts])
+
+    return LAYER_OPS.get(op.name, one_by_one)
+
+
 def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], facts: Array) -> Array:
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
@@ -65,7 +76,7 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
             elif opcode.op is None:
                 value = np.full(len(length), program.constants[src[0]])
             elif opcode.operands == (Kind.SCALAR,):
-                value = in_range(LAYER_OPS[opcode.op.name](scalars[src[0]], starts, length))
+                value = in_range(layer_op(opcode.op)(scalars[src[0]], starts, length))
             else:
                 operands = (registers[r] for _, r in zip(opcode.operands, src, strict=False))
                 value = in_range(np.asarray(opcode.op.reference(*operands)))

@@ -36,6 +36,8 @@ def _variants(op: Op) -> Iterator[tuple[tuple[Kind, ...], Kind]]:
         yield (s,), x
     elif op.form is Form.REDUCE:
         yield from (((m,), s), ((s,), s))
+    elif op.form is Form.DOT:
+        yield from (((m, m), s), ((s, s), s))
     elif op.form is Form.PRODUCT:
         yield from (((m, m), m), ((s, s), s))
     elif op.form is Form.JOIN:
@@ -54,17 +56,30 @@ _LEAVES = (
     Opcode("fact.x", None, (), Kind.SCORE),
 )
 
-OPCODES: tuple[Opcode, ...] = _LEAVES + tuple(
-    Opcode(f"{op.mnemonic or op.name}.{''.join(k.letter for k in operands)}", op, operands, result)
-    for op in OPS.values()
-    for operands, result in _variants(op)
-)
+OPCODES: list[Opcode] = list(_LEAVES)
 """Every instruction kind, from the op table. The numbers hold in one process only: a stored program has the names."""
 
-CODE: Mapping[str, int] = {o.name: i for i, o in enumerate(OPCODES)}
-CODE_OF: Mapping[tuple[str, tuple[Kind, ...]], int] = {
-    (o.op.name, o.operands): i for i, o in enumerate(OPCODES) if o.op is not None
-}
+CODE: dict[str, int] = {o.name: i for i, o in enumerate(OPCODES)}
+CODE_OF: dict[tuple[str, tuple[Kind, ...]], int] = {}
+
+
+def add(op: Op) -> None:
+    """Gives the op its instructions."""
+    for operands, result in _variants(op):
+        opcode = Opcode(f"{op.mnemonic or op.name}.{''.join(k.letter for k in operands)}", op, operands, result)
+        CODE[opcode.name] = CODE_OF[op.name, operands] = len(OPCODES)
+        OPCODES.append(opcode)
+
+
+def remove(op: Op) -> None:
+    """Takes the op's instructions out of use; their numbers stay taken, for programs that were made with them."""
+    for operands, _ in _variants(op):
+        del CODE[OPCODES[CODE_OF.pop((op.name, operands))].name]
+
+
+for _op in OPS.values():
+    add(_op)
+
 FACT_NAMES: tuple[str, ...] = tuple(NETWORK_FACTS)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..grammar.expr import Node, topological
 from ..grammar.ops import FACT, Form
 from ..grammar.types import Kind
-from .layers import LAYER_OPS, bounds
+from .layers import LAYER_OPS, bounds, layer_op
 from .program import FACT_NAMES
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ def scales(
             elif node.op.form is Form.LAYERS:
                 value, scale = known[node.args[0].digest]
                 combine = LAYER_OPS["layer_sum" if node.op.name == "layer_sum" else "layer_max"]
-                known[node.digest] = LAYER_OPS[node.op.name](value, starts, length), combine(scale, starts, length)
+                known[node.digest] = layer_op(node.op)(value, starts, length), combine(scale, starts, length)
             else:
                 known[node.digest] = _combined(node, [known[a.digest] for a in node.args])
     return np.stack([np.maximum(known[r.digest][1], np.abs(known[r.digest][0])) for r in roots])
@@ -54,14 +54,20 @@ def _combined(node: Node, operands: list[tuple[Array, Array]]) -> tuple[Array, A
     """Value and scale of an op on Scalars or Scores."""
     if node.op.arity == 1:
         ((x, scale),) = operands
-        if node.op.form is Form.REDUCE:  # of one number: the number, or its absolute value
-            return (np.abs(x) if node.op.name in ("frobenius", "l1_norm") else x), scale
-        value = np.asarray(node.op.reference(x), np.float64)
-        return value, np.abs(value) * np.maximum(scale / np.abs(x), 1.0)  # a relative error passes through
+        value = node.op.each(x)
+        same = np.abs(value) == np.abs(x)  # the number or its absolute value, as most reductions of one number
+        return value, np.where(same, scale, np.abs(value) * _relative(x, scale))
     (a, of_a), (b, of_b) = operands
-    if node.op.form is Form.PRODUCT:  # of two Scalars in every layer
+    if node.op.name in ("*", "@", "dot"):  # of two Scalars in every layer each is their product
         return a * b, of_a * of_b
-    value = np.asarray(node.op.reference(a, b), np.float64)
-    if node.op.name in "+-":
+    value = node.op.each(a, b)
+    if node.op.name in ("+", "-"):
         return value, of_a + of_b
-    return value, of_a * of_b if node.op.name == "*" else of_a * of_b / (b * b)
+    if node.op.name == "/":
+        return value, of_a * of_b / (b * b)
+    return value, np.abs(value) * _relative(a, of_a) * _relative(b, of_b)
+
+
+def _relative(x: Array, scale: Array) -> Array:
+    """How much larger the scale is than the value: a relative error passes through an op."""
+    return np.maximum(scale / np.where(x == 0, np.inf, np.abs(x)), 1.0)

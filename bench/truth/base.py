@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...grammar.errors import ProxforgeError, nearest
-from ...stats_cache.spaces import space
+from ...stats_cache.inputs import Batch, read_batch
+from ...stats_cache.recipe import Recipe, find_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ...stats_cache.manifest import Recipe
     from ...stats_cache.spaces.base import Size
 
 
@@ -65,22 +66,57 @@ class Benchmark:
     @cached_property
     def sizes(self) -> tuple[Size, ...]:
         """Parameters, multiply-accumulates, depth and width of every network (nothing is built)."""
-        family = space(self.space)
+        family = find_space(self.space)
         return tuple(family.size(arch, self.classes) for arch in self.archs)
 
-    def recipe(self, *, seed: int = 0, batch: int | None = None, input_seed: int = 0) -> Recipe:
-        """How statistics of these networks are collected: Gaussian noise images, ``batch`` of them per network."""
-        from ...stats_cache.manifest import Recipe
-
+    def recipe(
+        self,
+        *,
+        seed: int = 0,
+        batch: int | None = None,
+        input: str = "noise",
+        input_seed: int = 0,
+        resolution: int | None = None,
+        storage: str = "float32",
+        rows: int | None = None,
+    ) -> Recipe:
+        """How statistics of these networks are collected: ``batch`` images per network; the rest see `Recipe`."""
         return Recipe(
             space=self.space,
             archs=self.archs,
             classes=self.classes,
             seed=seed,
             batch=self.batch if batch is None else batch,
-            input="noise",
+            input=input,
             input_seed=input_seed,
+            resolution=resolution,
+            storage=storage,
+            rows=rows,
         )
+
+    def images(
+        self, path: str | Path, *, batch: int | None = None, input_seed: int = 0, resolution: int | None = None
+    ) -> Batch:
+        """Images that these networks take, of a folder or a file: see `read_batch`. A recipe's input is their name."""
+        family = find_space(self.space)
+        family = family if resolution is None else family.at(resolution)
+        return read_batch(
+            path,
+            count=self.batch if batch is None else batch,
+            channels=family.channels,
+            side=family.resolution,
+            classes=self.classes,
+            seed=input_seed,
+        )
+
+    def sample(self, count: int, seed: int = 0) -> Benchmark:
+        """``count`` of the networks, drawn without replacement, in their order. Raises ProxforgeError for too many."""
+        if not 1 <= count <= len(self):
+            raise ProxforgeError("config", f"{self.name} has {len(self)} networks; {count} of them cannot be drawn")
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        targets = {name: values[chosen] for name, values in self.targets.items()}
+        name = f"{self.name}:{count}:{seed}" if seed else f"{self.name}:{count}"
+        return replace(self, name=name, archs=tuple(self.archs[i] for i in chosen), targets=targets)
 
     def split(self, seed: int, share: float = 0.6) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the search part (``round(share * A)`` networks) and of the test part, each sorted.
@@ -101,16 +137,23 @@ class Benchmark:
         return np.sort(order[:count]), np.sort(order[count:])
 
 
+_DRAWN = re.compile(r"(.+?):(\d{1,9})(?::(\d{1,9}))?")
+"""``name:N`` and ``name:N:S``."""
+
 BENCHMARKS: Mapping[str, str] = {
     "digits": "micro Vision Transformers trained on 8x8 handwritten digits; part of this package",
     "vit-bench-101/autoformer": "100 AutoFormers of ViT-Bench-101 (needs the official gt_autoformer.pth)",
     "vit-bench-101/pit": "60 PiTs of ViT-Bench-101 (needs the official gt_pit.pth)",
+    "nas-bench-201": "15,625 cells of NAS-Bench-201 (needs nas_bench_201.csv.gz)",
+    "diswot-resnet": "64 CIFAR ResNets of DisWOT (needs resnet_cifar100.csv)",
 }
 """Name of every benchmark -> one line about it."""
 
 
 def load_benchmark(name: str, data: str | Path | None = None) -> Benchmark:
-    """The benchmark of that name, see ``BENCHMARKS``.
+    """The benchmark of that name, see ``BENCHMARKS``, or the one in a file ``.csv``, ``.csv.gz`` or ``.json``.
+
+    ``name:N`` draws N of its networks, ``name:N:S`` with seed S (see `Benchmark.sample`).
 
     ``data``: the folder with the official files of a benchmark that is not part of the package, or the folder above it;
     without it, the environment variable ``PROXFORGE_DATA`` says where they are.
@@ -118,10 +161,19 @@ def load_benchmark(name: str, data: str | Path | None = None) -> Benchmark:
     Raises ProxforgeError: kind ``benchmark`` for an unknown name; kind ``data`` for a file that is missing, damaged, or
     not what was expected.
     """
+    drawn = _DRAWN.fullmatch(name)
+    if drawn is not None:
+        return load_benchmark(drawn[1], data).sample(int(drawn[2]), int(drawn[3] or 0))
+    from .files import is_file_name, load_file
+
+    if is_file_name(name):
+        return load_file(name if data is None else Path(data) / name)
     if name not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         hint = nearest(name, BENCHMARKS)
-        raise ProxforgeError("benchmark", f"unknown benchmark {name[:80]!r}{hint} (known: {known})")
+        raise ProxforgeError(
+            "benchmark", f"unknown benchmark {name[:80]!r}{hint} (known: {known}; or a file .csv, .csv.gz, .json)"
+        )
     return _LOADERS[name](None if data is None else Path(data))
 
 
@@ -138,7 +190,7 @@ def _load_digits(data: Path | None) -> Benchmark:
         archs=tuple(truth.archs),
         targets=truth.targets,
         default_targets=tuple(truth.targets),
-        classes=space("micro").classes,
+        classes=find_space("micro").classes,
         batch=16,
         noise_ceiling={target: tau for target, tau in truth.noise_ceiling.items() if tau is not None},
     )
@@ -156,8 +208,22 @@ def _load_pit(data: Path | None) -> Benchmark:
     return load_vit_bench_101("pit", data)
 
 
+def _load_nas_bench_201(data: Path | None) -> Benchmark:
+    from .published import load_nas_bench_201
+
+    return load_nas_bench_201(data)
+
+
+def _load_diswot(data: Path | None) -> Benchmark:
+    from .published import load_diswot
+
+    return load_diswot(data)
+
+
 _LOADERS: Mapping[str, Callable[[Path | None], Benchmark]] = {
     "digits": _load_digits,
     "vit-bench-101/autoformer": _load_autoformer,
     "vit-bench-101/pit": _load_pit,
+    "nas-bench-201": _load_nas_bench_201,
+    "diswot-resnet": _load_diswot,
 }

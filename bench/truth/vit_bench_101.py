@@ -7,7 +7,6 @@ is plain training, ``_kd`` distillation. Targets are named as in the files, with
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
 import zipfile
@@ -23,9 +22,10 @@ from ...stats_cache.spaces import space
 from ...stats_cache.spaces.base import SpaceError
 from ...stats_cache.spaces.genes import short
 from .base import Benchmark, DataError
+from .folders import find
 
 FOLDER = "vit_bench_101"
-VARIABLE = "PROXFORGE_DATA"
+SOURCE = "gt_results of github.com/lilujunai/Auto-Prox-AAAI24"
 SUFFIX = "_acc"
 
 
@@ -63,7 +63,7 @@ def load_vit_bench_101(part: str, data: Path | None) -> Benchmark:
     Recipe: heads of 100 classes (CIFAR-100), 2 noise images of 224 x 224 pixels.
     """
     chosen = PARTS[part]
-    path = find(chosen.file, data)
+    path = find(chosen.file, FOLDER, data, SOURCE)
     entries = _read(path)
     family = space(chosen.space)
     names = [key for key in entries[0] if isinstance(key, str) and key.endswith(SUFFIX)]
@@ -91,31 +91,6 @@ def load_vit_bench_101(part: str, data: Path | None) -> Benchmark:
         default_targets=tuple(target for target in targets if target.endswith("_kd")) or tuple(targets),
         classes=100,
         batch=2,
-    )
-
-
-def find(file: str, data: Path | None) -> Path:
-    """Where ``file`` lies: in ``data`` or ``data/vit_bench_101``; ``data`` defaults to the variable ``PROXFORGE_DATA``.
-
-    Raises DataError when there is no such folder or no such file in it.
-    """
-    given = os.environ.get(VARIABLE, "")
-    if data is None and not given:
-        raise DataError(
-            f"{file} is needed and no folder was named; give the folder that holds it with --data, "
-            f"or set {VARIABLE} (the file: gt_results of github.com/lilujunai/Auto-Prox-AAAI24)"
-        )
-    folder = Path(given) if data is None else data
-    source = f"{VARIABLE} names" if data is None else "the data folder is"
-    if not folder.is_dir():
-        problem = "a file" if folder.exists() else "not there"
-        raise DataError(f"{source} '{folder}', which is {problem}; expected the folder that holds {file}")
-    for path in (folder / file, folder / FOLDER / file):
-        if path.is_file():
-            return path
-    raise DataError(
-        f"{source} '{folder}', and neither it nor its folder {FOLDER} holds {file}; "
-        "download the file from gt_results of github.com/lilujunai/Auto-Prox-AAAI24 or name another folder"
     )
 
 

@@ -1,18 +1,21 @@
-"""``bench``: the embedded ground truth."""
+"""``bench``: the embedded ground truth, and what is measured of the language itself."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..output import emit, number, progress, table
 from .options import PATH, json_option
+from .search_spaces import space_options, taken
 
 
 @click.group()
 def bench() -> None:
-    """Benchmarks: the embedded ground truth."""
+    """Benchmarks: the embedded ground truth, and what is measured of the language itself."""
 
 
 @bench.command()
@@ -43,3 +46,26 @@ def train(name: str, out: Path, networks: int | None, seeds: int | None, workers
         ("target", "noise ceiling (tau)", "accuracy: from", "to"),
         [(t, number(ceiling[t]), number(y.min(), 1), number(y.max(), 1)) for t, y in truth.targets.items()],
     )
+
+
+@bench.command("space")
+@space_options
+@json_option
+def count_space(space: str, as_json: bool, **others: Any) -> None:
+    """Count the programs of a search space: all, those that type-check, those that compile, and the different ones.
+
+    The numbers are exact. A tree space can be of any size; others are compiled program by program.
+    """
+    from ..bench.space_count import count_programs
+    from ..search.spaces import make_space
+
+    chosen = make_space(space, taken(others))
+    began = time.perf_counter()
+    with progress("counting", as_json) as bar:
+        found = count_programs(chosen, told=None if bar is None else lambda share: bar("counting", share))
+    seconds = time.perf_counter() - began
+    if as_json:
+        emit(found.to_dict() | {"seconds": seconds})
+        return
+    shares = [(what, f"{count:,}", f"{count / found.raw:.2%}") for what, count in found.to_dict().items()]
+    table(f"{space} space, {seconds:.0f} s", ("programs", "number", "share"), shares)

@@ -1,16 +1,20 @@
-"""``ops`` and ``check``: the language without data."""
+"""``ops``, ``check`` and ``export``: the language without data."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from ..grammar.errors import ProxforgeError, ProxyError
 from ..output import emit, table
-from .options import json_option
+from .options import PATH, json_option
 
 
 @click.command()
-@click.option("--set", "op_set", help="Only the ops of this set: autoprox, extended or layer.")
+@click.option(
+    "--set", "op_set", help="Only the ops of this set: autoprox, autodas, eznas, automl_zero, extended, layer."
+)
 @click.option("--markdown", is_flag=True, help="The reference page of the ops, as in docs/ops.md.")
 @json_option
 def ops(op_set: str | None, markdown: bool, as_json: bool) -> None:
@@ -34,6 +38,8 @@ def ops(op_set: str | None, markdown: bool, as_json: bool) -> None:
                     "arity": op.arity,
                     "signatures": list(op.signatures),
                     "rule": op.rule,
+                    "domain": op.domain,
+                    "edge": op.edge,
                     "sets": sorted(op.sets),
                     "latex": op.latex.format(*"xy"[: op.arity]),
                 }
@@ -84,3 +90,27 @@ def check(expr: str, as_json: bool) -> int:
         click.echo(f"{key.replace('_', ' '):13}{shown}")
     click.echo("\n".join(["", *proxy.disassemble()]))
     return 0
+
+
+@click.command()
+@click.argument("expr")
+@click.option("--to", "to", required=True, help="text, latex, sympy or torch.")
+@click.option("--out", type=PATH, help="The file to write.  [default: stdout]")
+@json_option
+def export(expr: str, to: str, out: Path | None, as_json: bool) -> None:
+    """Write a formula in another form: canonical text, LaTeX, a SymPy expression, or a stand-alone torch file."""
+    from ..bench.proxies import PUBLISHED
+    from ..exports import export as exported
+    from ..exports import write
+    from ..vm.compile import compile_text
+
+    proxy = compile_text(PUBLISHED[expr].formula if expr in PUBLISHED else expr)
+    content = exported(proxy.node, to)
+    if out is not None:
+        write(content, out)
+    if as_json:
+        emit({"to": to, "canonical": proxy.canonical, "hash": proxy.hash, "out": out and str(out), "content": content})
+    elif out is None:
+        click.echo(content, nl=False)
+    else:
+        click.echo(f"{out}: {len(content.splitlines())} lines")

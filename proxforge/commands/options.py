@@ -36,25 +36,41 @@ PATH = NonEmptyPath()
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 
 
-def _options(*options: Command) -> Callable[[Command], Command]:
+def together(*options: Command) -> Callable[[Command], Command]:
+    """One decorator of several."""
+
     def decorate(command: Command) -> Command:
         return functools.reduce(lambda made, option: option(made), reversed(options), command)
 
     return decorate
 
 
-truth_options = _options(
-    click.option("--benchmark", "-b", required=True, help="digits, vit-bench-101/autoformer or vit-bench-101/pit."),
+truth_options = together(
+    click.option(
+        "--benchmark",
+        "-b",
+        required=True,
+        help="digits, vit-bench-101/pit, .. or a file (.csv, .json); NAME:N draws N of its networks.",
+    ),
     click.option("--data", type=PATH, help="Folder of the benchmark's official files."),
 )
-collection_options = _options(
+collection_options = together(
     click.option("--cache", type=PATH, help="Where caches lie.  [default: the user's cache folder]"),
     click.option("--init-seed", default=0, show_default=True, help="Seed of the networks' initialisation."),
-    click.option("--input-seed", default=0, show_default=True, help="Seed of the noise images and labels."),
-    click.option("--batch", type=click.IntRange(1), help="Noise images per network.  [default: the benchmark's]"),
+    click.option("--batch", type=click.IntRange(1), help="Images per network.  [default: the benchmark's]"),
+    click.option(
+        "--input", default="noise", show_default=True, help="noise, ones, a folder of images, a file of tensors."
+    ),
+    click.option("--input-seed", default=0, show_default=True, help="Seed of the noise images, the labels, the draw."),
+    click.option("--resolution", type=click.IntRange(1), help="Side of the images in pixels.  [default: the space's]"),
+    click.option("--storage", default="float32", show_default=True, help="float32, float16 or bfloat16."),
+    click.option("--rows", type=click.IntRange(1), help="Keep at most so many rows of an activation.  [default: all]"),
     click.option("--workers", type=click.IntRange(1), help="Processes that collect.  [default: by size]"),
+    click.option(
+        "--collect-on", default="cpu", show_default=True, help="Device that collects: cpu, cuda, cuda:<index>."
+    ),
 )
-running_options = _options(
+running_options = together(
     click.option("--backend", default="auto", show_default=True, help="auto, reference or torch."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:<index>."),
 )

@@ -21,6 +21,7 @@ from .options import (
     searching,
     truth_options,
 )
+from .search_spaces import space_options, taken
 from .show import markdown_scores, show_found, show_scores, show_search, show_taus
 
 
@@ -107,8 +108,8 @@ def _formulas(file: Path, pool: Pool) -> list[str]:
     return formulas
 
 
-def strategy_options(command: Command) -> Command:
-    """One flag per option of any strategy, from the fields of their configurations."""
+def _strategy_options() -> dict[str, tuple[type, str]]:
+    """Every option of any strategy: its type and its help."""
     from ..search.strategies import STRATEGIES
 
     texts: dict[str, list[str]] = {}
@@ -117,9 +118,13 @@ def strategy_options(command: Command) -> Command:
         for f in fields(cls.options):
             texts.setdefault(f.name, []).append(f"{name}: {f.metadata['help']} (default {f.default:g})")
             kinds[f.name] = type(f.default)
-    for option, kind in reversed(kinds.items()):
-        flag = f"--{option.replace('_', '-')}"
-        command = click.option(flag, option, type=kind, help=f"{'; '.join(texts[option])}.")(command)
+    return {option: (kind, f"{'; '.join(texts[option])}.") for option, kind in kinds.items()}
+
+
+def strategy_options(command: Command) -> Command:
+    """One flag per option of any strategy, from the fields of their configurations."""
+    for option, (kind, text) in reversed(_strategy_options().items()):
+        command = click.option(f"--{option.replace('_', '-')}", option, type=kind, help=text)(command)
     return command
 
 
@@ -127,6 +132,7 @@ def strategy_options(command: Command) -> Command:
 @truth_options
 @click.option("--strategy", "-s", default="elitism_preserve", show_default=True, help="elitism_preserve or random.")
 @strategy_options
+@space_options
 @click.option("--seed", default=0, show_default=True, help="Seed of the search.")
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split into search and test part.")
 @click.option(
@@ -141,6 +147,7 @@ def search(
     benchmark: str,
     data: Path | None,
     strategy: str,
+    space: str,
     seed: int,
     split_seed: int,
     targets: tuple[str, ...],
@@ -151,17 +158,20 @@ def search(
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Search the tree space of Auto-Prox for the proxy with the highest JCM on the search part."""
+    """Search a space for the proxy with the highest JCM on the search part: by default the trees of Auto-Prox."""
     from ..api import benchmark_of
     from ..api import search as api_search
 
-    collection = {key: others.pop(key) for key in ("cache", "init_seed", "input_seed", "batch", "workers")}
+    of_strategy = {key: others.pop(key) for key in _strategy_options()}
+    of_space = taken(others)
     truth = benchmark_of(benchmark, data)
     with progress("searching", as_json) as bar:
         found = api_search(
             truth,
             strategy,
-            options={key: value for key, value in others.items() if value is not None},
+            space=space,
+            space_options=of_space,
+            options={key: value for key, value in of_strategy.items() if value is not None},
             seed=seed,
             split_seed=split_seed,
             targets=targets or None,
@@ -171,7 +181,7 @@ def search(
             device=device,
             progress=searching(bar),
             collecting=collecting_into(bar),
-            **collection,
+            **others,
         )
     if as_json:
         emit(found.to_dict())

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -83,6 +83,10 @@ class Strategy(ABC, Generic[S]):
     def __init__(self, space: SearchSpace, config: Config) -> None:
         self.space = space
         self.config = config
+
+    def over(self, space: SearchSpace) -> Self:
+        """The same algorithm with the same options over another space."""
+        return type(self)(space, self.config)
 
     @abstractmethod
     def init(self) -> S:

@@ -26,7 +26,7 @@ class RandomState(State):
 
 @register
 class RandomSearch(Strategy[RandomState]):
-    """Uniform over the programs of the space that type-check."""
+    """Programs as the space draws them."""
 
     name = "random"
     paper = "Bergstra and Bengio, JMLR 13 (2012)"

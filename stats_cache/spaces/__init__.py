@@ -10,7 +10,15 @@ from .base import Space, SpaceError
 
 _CLASSES = {
     "autoformer-sub": ("autoformer_sub", "AutoFormerSub"),
+    "autoformer-t": ("autoformer", "AutoFormerT"),
+    "autoformer-s": ("autoformer", "AutoFormerS"),
+    "autoformer-b": ("autoformer", "AutoFormerB"),
     "pit": ("pit", "PiT"),
+    "pit-t": ("pit", "PiTT"),
+    "pit-xs": ("pit", "PiTXS"),
+    "pit-s": ("pit", "PiTS"),
+    "nas-bench-201": ("nas_bench_201", "NasBench201"),
+    "cifar-resnet": ("cifar_resnet", "CifarResNet"),
     "micro": ("micro", "MicroSpace"),
 }
 """Name of a space -> module (loaded on demand) and class."""

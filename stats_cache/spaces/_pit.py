@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from ._vit import EPS, Block
+from ._vit import EPS, Block, init_linear
 
 
 class Pool(nn.Module):
@@ -34,6 +34,7 @@ class PiTViT(nn.Module):
     """``[batch, 3, side, side] -> [batch, classes]``, pre-norm; the LayerNorm of the cls token goes to the head.
 
     ``heads`` and ``depths`` hold one number per stage; ``blocks`` are the layers of all stages in forward order.
+    ``normal_weights``: as TF-TAS initialises, see `pit.PiT.build`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PiTViT(nn.Module):
         patch: int,
         stride: int,
         classes: int,
+        normal_weights: bool,
     ) -> None:
         super().__init__()
         widths = [base * h for h in heads]
@@ -61,6 +63,11 @@ class PiTViT(nn.Module):
         self.head = nn.Linear(widths[-1], classes)
         for token in (self.cls, self.pos):
             nn.init.trunc_normal_(token, std=0.02)
+        if normal_weights:
+            init_linear(self)
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """``[batch, 3, side, side] -> [batch, classes]``."""

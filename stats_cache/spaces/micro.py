@@ -11,11 +11,13 @@ MLP's width would coincide with the rows of another matrix (d, 3q); shapes of di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import BLOCK_SITES, Arch, Size, Space, SpaceError
+from .base import BLOCK_SITES, Arch, Shapes, Size, Space, SpaceError, block_shapes
 from .genes import exactly, listed, short
+from .grid import Gene, Grid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +33,25 @@ GENES = ("family", "depth", "width", "heads", "mlp_ratio")
 
 PATCH = 2
 TOKENS = 16
+FAMILY_RATE = 0.1
+"""How often a mutation changes the family, of which no other gene survives."""
 MERGED = 4
 """Tokens of the second stage of a pyramid."""
+
+
+GRIDS: Mapping[str, Grid] = {
+    family: Grid(
+        {
+            "family": Gene((family,)),
+            "depth": Gene(DEPTHS[family]) if family == "columnar" else Gene(tuple(product(DEPTHS[family], repeat=2))),
+            "width": Gene(WIDTHS[family]),
+            "heads": Gene(HEADS, "layer", "depth"),
+            "mlp_ratio": Gene(RATIOS, "layer", "depth"),
+        }
+    )
+    for family in FAMILIES
+}
+"""The genes of every family; those of a pyramid hold its two depths as one value."""
 
 
 def layer_shapes(arch: Arch) -> list[tuple[int, int, int, int]]:
@@ -50,7 +69,7 @@ class MicroSpace(Space):
 
     name: ClassVar[str] = "micro"
     classes: ClassVar[int] = 10
-    resolution: ClassVar[int] = 8
+    resolution = 8
     channels: ClassVar[int] = 1
     sites: ClassVar[Mapping[str, str]] = BLOCK_SITES
 
@@ -92,6 +111,29 @@ class MicroSpace(Space):
             "heads": [pick(HEADS) for _ in range(layers)],
             "mlp_ratio": [pick(RATIOS) for _ in range(layers)],
         }
+
+    def genes(self) -> dict[str, Any]:
+        """Family -> its genes, see `Space.genes`."""
+        return {family: grid.describe() for family, grid in GRIDS.items()}
+
+    def count(self) -> int:
+        """Number of networks, both families together."""
+        return sum(grid.count() for grid in GRIDS.values())
+
+    def enumerate(self) -> Iterator[dict[str, Any]]:
+        """Every network once, columnar ones first."""
+        return chain.from_iterable(grid.enumerate() for grid in GRIDS.values())
+
+    def mutate(self, arch: Arch, rng: np.random.Generator) -> dict[str, Any]:
+        """One gene changed within the family, see `Space.mutate`; in one of ten cases a network of the other family."""
+        arch = self.check(arch)
+        if rng.random() < FAMILY_RATE:
+            return self.sample_family(FAMILIES[1 - FAMILIES.index(arch["family"])], rng)
+        return self.check(GRIDS[arch["family"]].mutate(arch, rng))
+
+    def shapes(self, arch: Arch, batch: int) -> Shapes:
+        """(rows, cols) of every segment for ``batch`` images."""
+        return block_shapes([(tokens, d, d, m) for tokens, d, _, m in layer_shapes(self.check(arch))], batch)
 
     def size(self, arch: Arch, classes: int | None = None) -> Size:
         """Parameters, multiply-accumulates, depth and mean width, by formula. Raises SpaceError as ``check`` does."""

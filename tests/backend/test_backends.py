@@ -14,6 +14,7 @@ from proxforge.grammar.parse import parse
 from proxforge.grammar.text import text
 from proxforge.grammar.types import STATISTICS, Kind
 from proxforge.vm.backends import torch as torch_backend
+from proxforge.vm.backends import torch_ops
 from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.program import OPCODES
 from proxforge.vm.result import Status
@@ -83,9 +84,9 @@ def test_every_op_of_every_kind(opcode, source):
 def test_every_op_is_in_the_backends_tables():
     unary = {op.name for op in OPS.values() if op.arity == 1 and Kind.MATRIX in op.kinds}
     binary = {op.name for op in OPS.values() if op.arity == 2}
-    assert set(torch_backend.MAP) | set(torch_backend.REDUCE) == unary
-    assert set(torch_backend.JOIN) == binary
-    assert set(torch_backend.SCALAR_REDUCE) == set(torch_backend.REDUCE)
+    assert set(torch_ops.MAP) | set(torch_ops.REDUCE) == unary
+    assert set(torch_ops.JOIN) == set(torch_ops.SCALAR_JOIN) == binary
+    assert set(torch_ops.SCALAR_REDUCE) == set(torch_ops.REDUCE)
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))

@@ -108,5 +108,5 @@ def test_layer_instructions_come_first():
     order.insert(0, order.pop(fact))
     arrays = [a[order] for a in swapped]
     bad = damaged(opcode=arrays[0], dst=arrays[1], src=arrays[2], axes=tuple(p.axes[i] for i in order))
-    with pytest.raises(VerifyError, match="follows one of a network"):
+    with pytest.raises(VerifyError, match="on a layer comes before what works on a network"):
         verify(bad)

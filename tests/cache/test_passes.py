@@ -12,7 +12,8 @@ from toy_model import ToyViT, separately
 from toy_space import ALL, Toy
 
 from proxforge.stats_cache import CacheError
-from proxforge.stats_cache.passes import find_layers, measure, noise, one_thread
+from proxforge.stats_cache.passes import measure, noise, one_thread
+from proxforge.stats_cache.sites import find_layers
 
 WEIGHTS = {
     "qkv": lambda block: block.attn.qkv,
@@ -139,20 +140,6 @@ def test_noise_depends_on_its_seed_alone():
     assert not torch.equal(a, c)
 
 
-def test_layers_are_in_natural_order(model):
-    assert find_layers(model, {"fc1": "blocks.*.fc1"})["fc1"] == [f"blocks.{i}.fc1" for i in range(11)]
-
-
-def test_a_star_matches_one_dotted_part_only(model):
-    with pytest.raises(CacheError, match=r"'blocks.\*.qkv' of site 'qkv' matches no module.*patch, blocks"):
-        find_layers(model, {"qkv": "blocks.*.qkv"})
-
-
-def test_sites_that_do_not_line_up_are_named(model):
-    with pytest.raises(CacheError, match=r"fc1: 11 \(blocks.0.fc1 .. blocks.10.fc1\); qkv: 1 \(blocks.3.attn.qkv"):
-        find_layers(model, {"fc1": "blocks.*.fc1", "qkv": "blocks.3.attn.qkv"})
-
-
 def test_a_site_without_a_weight_matrix_is_named(model, batch):
     with pytest.raises(CacheError, match=r"'blocks.0.norm' \(LayerNorm\) has no weight matrix"):
         collected(model, batch, ["fc1.w"], {"fc1": "blocks.*.norm"})
@@ -178,15 +165,15 @@ class InPlace(nn.Module):
 
 def test_an_activation_that_is_changed_in_place_later():
     model, images, labels = InPlace(), torch.ones(2, 1, 1, 4), torch.tensor([0, 1])
-    found = measure(model, {"hidden": ["act"]}, ["hidden.a"], images, labels)
+    found = measure(model, {"hidden": [("act",)]}, ["hidden.a"], images, labels)
     close(found["hidden.a"], [torch.tanh(model.fc(images.mean((1, 2)))).detach()])
     with pytest.raises(CacheError, match="the module 'act' is changed in place later"):
-        measure(model, {"hidden": ["act"]}, ["hidden.g"], images, labels)
+        measure(model, {"hidden": [("act",)]}, ["hidden.g"], images, labels)
 
 
 def test_a_module_that_is_not_called_once_or_has_no_gradient_is_named():
     images, labels = torch.ones(2, 1, 1, 4), torch.tensor([0, 1])
     with pytest.raises(CacheError, match="'twice' is called 2 times"):
-        measure(Odd(), {"hidden": ["twice"]}, ["hidden.a"], images, labels)
+        measure(Odd(), {"hidden": [("twice",)]}, ["hidden.a"], images, labels)
     with pytest.raises(CacheError, match="does not depend on the module 'unused' of site 'fc1'"):
-        measure(Odd(), {"fc1": ["unused"]}, ["fc1.g"], images, labels)
+        measure(Odd(), {"fc1": [("unused",)]}, ["fc1.g"], images, labels)

@@ -29,7 +29,7 @@ from proxforge.stats_cache import (
     tensorfile,
     verify,
 )
-from proxforge.stats_cache.gather import about
+from proxforge.stats_cache.gather import label
 from proxforge.stats_cache.source import SegmentFacts, facts_of
 from proxforge.stats_cache.spaces.base import Size
 
@@ -71,11 +71,14 @@ def test_what_is_read(whole):
                 assert segment.shape == cache.shape(network.index, name, layer)
 
 
-def test_the_reader_of_the_format_page_reads(whole):
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+def test_the_reader_of_the_format_page_reads(storage, tmp_path):
+    cache = collect(recipe(2, storage=storage), ["fc1.w", "fc2.v", "hidden.g"], tmp_path, workers=1)
     page = Path(store.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
     names: dict = {}
     exec(re.search(r"```python\n(.*?)```", page, re.S)[1], names)
-    np.testing.assert_array_equal(names["read"](whole, 2, "fc2.v", 1), open_cache(whole).read(2, "fc2.v", 1))
+    for name in cache.statistics:
+        np.testing.assert_array_equal(names["read"](cache.path, 1, name, 1), cache.read(1, name, 1))
 
 
 def test_a_segment_is_a_mapped_view_that_nobody_can_write_to(whole):
@@ -130,6 +133,8 @@ def test_moments_and_witnesses_are_those_of_the_elements(whole):
             x = cache.read(1, name, layer)
             wide = x.astype(np.float64)
             assert (facts.rows, facts.cols) == x.shape
+            assert facts.above == (x[x > 0].min() if (x > 0).any() else None)
+            assert facts.below == (x[x < 0].max() if (x < 0).any() else None)
             assert facts.mean == pytest.approx(wide.mean(), rel=1e-12, abs=1e-15)
             assert facts.std == pytest.approx(wide.std(ddof=1), rel=1e-12)
             assert facts.mean_abs == pytest.approx(np.abs(wide).mean(), rel=1e-12)
@@ -171,6 +176,7 @@ def test_an_interrupted_cache_can_be_looked_at(tmp_path, monkeypatch):
 
     module = sys.modules[function.__module__]
     monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_SAVE_SHARE", float("inf"))
     with pytest.raises(StopError):
         collect(recipe(NETWORKS), ["fc1.w"], tmp_path, workers=1, progress=stop)
     cache = open_cache(tmp_path / recipe(NETWORKS).key)
@@ -248,7 +254,7 @@ def test_what_happened_to_a_file_is_told(path):
     with pytest.raises(CacheError, match=r"0001.safetensors is damaged"):
         collect(recipe(NETWORKS), ALL, path.parent)
     shutil.copy(third, second)
-    with pytest.raises(CacheError, match=r"0001.safetensors is damaged: it is the file of another network"):
+    with pytest.raises(CacheError, match=r"0001.safetensors is damaged: it belongs elsewhere"):
         cache.read(1, "qkv.w", 0)
     for size in (0, 5, 50):
         second.write_bytes(third.read_bytes()[:size])
@@ -259,13 +265,23 @@ def test_what_happened_to_a_file_is_told(path):
 def test_checksums_on_first_use(path):
     file = path / "networks/0001.safetensors"
     data = bytearray(file.read_bytes())
-    data[-40] ^= 1
+    data[-40] ^= 1  # the last segment: qkv.w of the last layer
     file.write_bytes(data)
-    open_cache(path).read(1, "qkv.w", 0)
-    careful = open_cache(path, checksums=True)
-    careful.read(0, "qkv.w", 0)
-    with pytest.raises(CacheError, match=r"0001.safetensors is damaged: its checksum"):
-        careful.read(1, "qkv.w", 0)
+    open_cache(path, checksums=False).read(1, "qkv.w", 1)
+    cache = open_cache(path)
+    cache.read(1, "qkv.w", 0)
+    for _ in range(2):
+        with pytest.raises(CacheError, match=r"0001.safetensors is damaged: the checksum of qkv.w/1 is not that"):
+            cache.read(1, "qkv.w", 1)
+
+
+def test_a_checksum_is_compared_once(path, monkeypatch):
+    cache, counted = open_cache(path), []
+    crc = store.crc
+    monkeypatch.setattr(store, "crc", lambda tensor: counted.append(1) or crc(tensor))
+    for _ in range(3):
+        cache.read(0, "qkv.w", 0)
+    assert len(counted) == 1
 
 
 def test_every_flipped_byte_of_a_header_is_found_when_the_file_is_read(path):
@@ -283,7 +299,7 @@ def test_every_flipped_byte_of_a_header_is_found_when_the_file_is_read(path):
 def test_a_file_with_other_content_is_not_extended(tmp_path):
     cache = collect(recipe(NETWORKS), ["fc1.g"], tmp_path, workers=1)
     file = cache.path / "networks/0000.safetensors"
-    tensorfile.write(file, {"fc1.g/0": 2 * cache.read(0, "fc1.g", 0)}, about(cache.key, 0))
+    tensorfile.write(file, {"fc1.g/0": 2 * cache.read(0, "fc1.g", 0)}, label(cache.key, 0))
     assert found(cache.path) == [("networks/0000.safetensors", "checksum")]
     with pytest.raises(CacheError, match=r"0000.safetensors is damaged: its checksum is not that of the manifest"):
         collect(recipe(NETWORKS), ["qkv.w"], tmp_path, workers=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from proxforge.stats_cache.manifest import Recipe
+from proxforge.stats_cache.recipe import Recipe
 from proxforge.stats_cache.spaces.base import Arch, Size, Space, SpaceError
 
 if TYPE_CHECKING:

@@ -272,7 +272,8 @@ def test_collect_info_and_verify(call, tmp_path):
     assert found["complete"] is True
     assert found["statistics"] == ["fc1.w"]
     assert call("cache", "info", tmp_path) == (0, found)
-    assert call("cache", "verify", tmp_path) == (0, {"ok": True, "problems": []})
+    assert call("cache", "verify", tmp_path) == (0, found)
+    assert (found["ok"], found["problems"], found["networks"]) == (True, [], 144)
     file = Path(found["path"]) / "networks" / "0005.safetensors"
     damaged = bytearray(file.read_bytes())
     damaged[len(damaged) // 2] ^= 1

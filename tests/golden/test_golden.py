@@ -24,6 +24,10 @@ FORMULAS = [
     "layer_max(max(softmax(qkv.w))) * params",
     "-relu(inv(exp(qkv.w)))",
     "depth * width",
+    "dot(qkv.g, qkv.w) / frobenius(qkv.w)",
+    "layer_sum(nuclear_norm(qkv.g) * nuclear_norm(qkv.w) + dot(fc1.g, fc1.w))",
+    "slogdet(gram(tanh(fc1.w)))",
+    "mish(leaky_relu(qkv.g)) * heaviside(qkv.w) - pow4(qkv.w)",
 ]
 
 

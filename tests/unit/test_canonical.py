@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxforge.grammar.canonical import RULES, canonical_pool
+from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.errors import ProxyError
 from proxforge.grammar.expr import Node, Pool, topological
-from proxforge.grammar.ops import OPS, Form
 from proxforge.grammar.parse import parse
 from proxforge.vm.result import Status
+from tests.algebra import canonical
 from tests.random_programs import random_score, random_source
 from tests.rounding import reference_run, rounding
 
@@ -38,6 +38,32 @@ SAME = [
     ("sign(sign(qkv.w))", "sign(qkv.w)"),
     ("(2 + 3) * params", "params * 5"),
     ("qkv.w / 1", "qkv.w"),
+    ("abs(qkv.g - qkv.w)", "abs(qkv.w - qkv.g)"),
+    ("square(mean(fc2.w @ -fc1.w))", "square(mean(fc2.w @ fc1.w))"),
+    ("-(qkv.g - qkv.w)", "qkv.w - qkv.g"),
+    ("layer_sum(mean(-qkv.w))", "-layer_sum(qkv.w)"),
+    ("layer_max(-std(qkv.w)) + depth", "depth - layer_min(std(qkv.w))"),
+    ("max(-qkv.w)", "-min(qkv.w)"),
+    ("-3 * mean(qkv.w)", "-(mean(qkv.w) * 3)"),
+    ("qkv.w - 2", "-2 + qkv.w"),
+    ("2 - qkv.w", "-(qkv.w - 2)"),
+    ("qkv.w + qkv.w", "2 * qkv.w"),
+    ("params + params", "2 * params"),
+    ("qkv.w * qkv.w", "square(qkv.w)"),
+    ("qkv.w / 4", "0.25 * qkv.w"),
+    ("qkv.w / -3", "-(qkv.w / 3)"),
+    ("abs(qkv.w) * abs(qkv.g)", "abs(qkv.w * qkv.g)"),
+    ("frobenius(qkv.w / abs(qkv.g))", "frobenius(qkv.w / qkv.g)"),
+    ("l1_norm(sigmoid(qkv.w))", "normalized_sum(sigmoid(qkv.w))"),
+    ("normalized_sum(abs(qkv.w))", "l1_norm(qkv.w)"),
+    ("abs(log_softmax(qkv.w))", "-log_softmax(qkv.w)"),
+    ("max(exp(qkv.w))", "exp(max(qkv.w))"),
+    ("max(square(qkv.w))", "square(max(abs(qkv.w)))"),
+    ("square(square(qkv.w))", "pow4(qkv.w)"),
+    ("sqrt(sign(qkv.w))", "heaviside(qkv.w)"),
+    ("qkv.w * sign(qkv.w)", "abs(qkv.w)"),
+    ("sign(qkv.w) * abs(qkv.w)", "qkv.w"),
+    ("softmax(3) * qkv.w", "qkv.w"),
 ]
 
 
@@ -55,6 +81,11 @@ def test_same_program_same_hash(written, canonical):
         ("qkv.w - qkv.g", "qkv.g - qkv.w"),
         ("layer_sum(qkv.w)", "layer_mean(qkv.w)"),
         ("qkv.w", "qkv.g"),
+        ("qkv.w / -qkv.g", "-(qkv.w / qkv.g)"),  # the pole where qkv.g is 0 has one sign
+        ("qkv.w + (qkv.g + qkv.v)", "(qkv.w + qkv.g) + qkv.v"),  # what cancels on the way
+        ("qkv.w * softmax(mean(qkv.w))", "qkv.w"),  # not where infinite
+        ("max(normalize(normalize(qkv.w)))", "max(normalize(qkv.w))"),
+        ("max(abs(qkv.w))", "abs(max(qkv.w))"),
     ],
 )
 def test_different_programs_differ(one, other):
@@ -72,7 +103,7 @@ def test_a_number_reduced_over_the_layers_is_no_number():
 
 def test_hash_is_the_same_in_every_process():
     assert parse("frobenius(sigmoid(qkv.w)) - log_softmax(abs(fc1.w))").digest.hex() == (
-        "059d3802bb236329e140e449dfd0b3fe"
+        "348326f39bf60b6cf5074a1bafc23f1f"
     )
 
 
@@ -80,29 +111,10 @@ def both_forms(seed: int, depth: int) -> tuple[Node, Node] | None:
     """One random program as drawn, and in canonical form; None where canonical form rejects it."""
     try:
         drawn = random_score(np.random.default_rng(seed), Pool(), depth)
-        return drawn, rebuilt(drawn)
+        return drawn, canonical(drawn, canonical_pool())
     except ProxyError as error:
         assert error.kind == "nonfinite"
         return None
-
-
-def rebuilt(node: Node) -> Node:
-    pool = canonical_pool()
-    made: dict[int, Node] = {}
-
-    def build(n: Node) -> Node:
-        if id(n) not in made:
-            if n.op.name == "statistic":
-                made[id(n)] = pool.statistic(str(n.attr))
-            elif n.op.name == "fact":
-                made[id(n)] = pool.fact(str(n.attr))
-            elif n.op.name == "number":
-                made[id(n)] = pool.number(float(n.attr), n.type.kind)
-            else:
-                made[id(n)] = pool.apply(n.op, *map(build, n.args))
-        return made[id(n)]
-
-    return build(node)
 
 
 SOURCE = random_source(3, [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (4, 6, 5, 3)], special=True)
@@ -150,27 +162,6 @@ def _jumps_at_zero(node: Node) -> bool:
         if n.op.name in {"sign", "abslog", "log", "inv", "/"} and last.facts.value == 0 and not last.numeric:
             return True
     return False
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.algebra)
-def test_every_rule_is_reached(rule):
-    """Each rule fires on some program of two or three operations: none is dead."""
-    pool = canonical_pool()
-    leaves = [pool.statistic("qkv.w"), pool.statistic("qkv.g"), pool.number(1.0), pool.number(0.0), pool.number(2.0)]
-    operands = list(leaves)
-    operands += [pool.apply(op, leaves[0]) for op in OPS.values() if op.arity == 1 and op.form is not Form.LAYERS]
-    operands.append(pool.apply(OPS["-"], leaves[0], leaves[1]))
-    arity = OPS[rule.op].arity
-    cases = [(a,) for a in operands] if arity == 1 else [(a, b) for a in operands for b in operands]
-    assert any(rule.applies(c) and rule.rewrite(pool, c) for c in cases if _typed(rule.op, c))
-
-
-def _typed(op: str, args: tuple[Node, ...]) -> bool:
-    try:
-        Pool().apply(OPS[op], *args)
-    except ProxyError:
-        return False
-    return True
 
 
 SHAPE_ONLY = [

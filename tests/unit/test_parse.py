@@ -13,7 +13,7 @@ from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.errors import ProxyError
 from proxforge.grammar.expr import Pool
 from proxforge.grammar.ops import OPS
-from proxforge.grammar.parse import MAX_LENGTH, parse
+from proxforge.grammar.parse import MAX_LENGTH, MAX_NAMES, parse
 from proxforge.grammar.text import latex, text
 from tests.random_programs import random_score
 
@@ -118,7 +118,7 @@ def test_many_names_and_long_chains():
     lines = "\n".join(f"v{i} = v{i - 1} * 1.5" if i else "v0 = qkv.w" for i in range(200))
     assert parse(f"{lines}\nv199").depth > 200
     with pytest.raises(ProxyError, match="names are assigned"):
-        parse("\n".join(f"v{i} = qkv.w" for i in range(300)) + "\nv0")
+        parse("\n".join(f"v{i} = qkv.w" for i in range(MAX_NAMES + 1)) + "\nv0")
 
 
 @settings(max_examples=300, deadline=None)

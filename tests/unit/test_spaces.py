@@ -15,12 +15,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from proxforge.stats_cache.spaces import SPACES, space
 from proxforge.stats_cache.spaces._pit import Pool
-from proxforge.stats_cache.spaces.base import SpaceError
-from proxforge.stats_cache.spaces.pit import DEPTHS, HEADS
+from proxforge.stats_cache.spaces.base import BLOCK_SITES, SpaceError
 
+TRANSFORMERS = [name for name in SPACES if space(name).sites is BLOCK_SITES]
 SUB = {"hidden_dim": 32, "mlp_ratio": [3.5, 4.0], "depth": 2, "num_heads": [4, 2]}
 PIT = {"base_dim": 8, "mlp_ratio": 2, "depth": [1, 2, 1], "num_heads": [2, 4, 4]}
-SMALL = {"autoformer-sub": SUB, "pit": PIT}
+TRUE = {"hidden_dim": 40, "mlp_ratio": [3.5, 4.0], "depth": 2, "num_heads": [1, 2]}
+CELL = {"cell": ["nor_conv_3x3", "none", "avg_pool_3x3", "skip_connect", "nor_conv_1x1", "none"]}
+SMALL = {
+    "autoformer-sub": SUB,
+    "autoformer-t": TRUE,
+    "pit": PIT,
+    "pit-t": PIT,
+    "nas-bench-201": CELL,
+    "cifar-resnet": {"blocks": [1, 2, 1]},
+}
 
 
 def arches(name: str, count: int = 4) -> list[dict[str, Any]]:
@@ -29,8 +38,8 @@ def arches(name: str, count: int = 4) -> list[dict[str, Any]]:
 
 
 def test_unknown_space_names_the_nearest() -> None:
-    with pytest.raises(SpaceError, match=r"unknown space 'pitt'; did you mean 'pit'\?.*autoformer-sub") as caught:
-        space("pitt")
+    with pytest.raises(SpaceError, match=r"unknown space 'pits'; did you mean 'pit-s'\?.*autoformer-sub") as caught:
+        space("pits")
     assert caught.value.kind == "space"
 
 
@@ -94,7 +103,7 @@ def test_formulas_agree_with_the_built_network(name: str, classes: int | None) -
         assert logits.shape == (1, chosen.classes if classes is None else classes)
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", TRANSFORMERS)
 def test_sites_name_one_module_per_layer_in_forward_order(name: str) -> None:
     chosen = space(name)
     for arch in arches(name, 2):
@@ -115,10 +124,11 @@ def test_sites_name_one_module_per_layer_in_forward_order(name: str) -> None:
             assert all(isinstance(modules[match[0]], kind) for match in matches if match)
         for i in range(depth):
             at = {site: modules[pattern.replace("*", str(i))] for site, pattern in chosen.sites.items()}
-            d, m = at["fc2"].weight.shape
-            assert at["qkv"].weight.shape == (3 * d, d)
-            assert at["proj"].weight.shape == (d, d)
-            assert at["fc1"].weight.shape == (m, d)
+            d, q = at["proj"].weight.shape
+            assert q == (64 * arch["num_heads"][i] if name in ("autoformer-t", "autoformer-s", "autoformer-b") else d)
+            assert at["qkv"].weight.shape == (3 * q, d)
+            assert at["fc1"].weight.shape == at["fc2"].weight.shape[::-1]
+            assert at["fc1"].weight.shape[1] == d
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -203,6 +213,7 @@ def test_pool_keeps_the_grid() -> None:
 def test_samples_are_in_normal_form_and_spread(name: str) -> None:
     drawn = arches(name, 200)
     assert all(space(name).check(arch) == arch for arch in drawn)
+    assert all(json.loads(json.dumps(arch)) == arch for arch in drawn)
     for gene in drawn[0]:
         assert len({repr(arch[gene]) for arch in drawn}) >= 2
     assert arches(name, 3) == arches(name, 3)
@@ -210,14 +221,9 @@ def test_samples_are_in_normal_form_and_spread(name: str) -> None:
 
 def test_published_pit_space() -> None:
     """Ten triples of depths, ten of heads: 1600 networks, 1004 of them within 2-25 M parameters, 620 within 4-22 M."""
-    assert (len(DEPTHS), len(HEADS)) == (10, 10)
-    sizes = [
-        space("pit").size({"base_dim": b, "mlp_ratio": r, "depth": d, "num_heads": h}).params / 1e6
-        for b in (16, 24, 32, 40)
-        for r in (2, 4, 6, 8)
-        for d in DEPTHS
-        for h in HEADS
-    ]
+    genes = space("pit").genes()
+    assert (len(genes["depth"]["values"]), len(genes["num_heads"]["values"])) == (10, 10)
+    sizes = [space("pit").size(arch).params / 1e6 for arch in space("pit").enumerate()]
     assert (len(sizes), round(min(sizes), 3), round(max(sizes), 2)) == (1600, 0.157, 29.47)
     assert (sum(2 <= s <= 25 for s in sizes), sum(4 <= s <= 22 for s in sizes)) == (1004, 620)
 
@@ -232,7 +238,7 @@ def test_normal_form_is_plain() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("autoformer-sub", {"hidden_dim": 1000}, r"gene 'hidden_dim' is 1000; allowed: a whole number from 16 to 640"),
+        ("autoformer-sub", {"hidden_dim": 2000}, r"gene 'hidden_dim' is 2000; allowed: a whole number from 16 to 1024"),
         ("autoformer-sub", {"hidden_dim": 32.5}, r"gene 'hidden_dim' is 32.5; allowed: a whole number"),
         ("autoformer-sub", {"hidden_dim": "32"}, r"gene 'hidden_dim' is '32'; allowed"),
         ("autoformer-sub", {"depth": True}, r"gene 'depth' is True; allowed"),
@@ -250,6 +256,11 @@ def test_normal_form_is_plain() -> None:
         ("pit", {"depth": [1, 2, 0]}, r"gene 'depth\[2\]' is 0; allowed"),
         ("pit", {"num_heads": [2, 4, 6]}, r"gene 'num_heads\[2\]' is 6; allowed: multiples of .* which is 4"),
         ("pit", {"num_heads": "248"}, r"gene 'num_heads' is '248'; expected a list of 3"),
+        ("nas-bench-201", {"cell": ["none"] * 5}, r"gene 'cell' has 5 values; expected a list of 6, one for each edge"),
+        ("nas-bench-201", {"cell": ["none"] * 5 + ["conv"]}, r"gene 'cell\[5\]' is 'conv'; allowed: none, skip"),
+        ("nas-bench-201", {"cell": "|none~0|+|none~0|none~1|"}, r"'\|none~0\|\+.* is no cell; expected a text"),
+        ("nas-bench-201", {"cell": "|none~0|+|none~1|none~0|+|none~0|none~1|none~2|"}, "is no cell"),
+        ("cifar-resnet", {"blocks": [1, 0, 1]}, r"gene 'blocks\[1\]' is 0; allowed: a whole number from 1 to 32"),
     ],
 )
 def test_errors_name_the_gene(name: str, change: dict[str, Any], message: str) -> None:
@@ -265,7 +276,8 @@ def test_errors_for_what_is_no_architecture(name: str) -> None:
         with pytest.raises(SpaceError, match=rf"an architecture of {name} is a mapping of the genes") as caught:
             space(name).check(nothing)  # type: ignore[arg-type]
         assert len(caught.value.message) < 250
-    with pytest.raises(SpaceError, match=r"lacks the gene 'depth'"):
-        space(name).check({gene: value for gene, value in SMALL[name].items() if gene != "depth"})
+    gene = list(SMALL[name])[-1]
+    with pytest.raises(SpaceError, match=rf"lacks the gene '{gene}'"):
+        space(name).check({g: value for g, value in SMALL[name].items() if g != gene})
     with pytest.raises(SpaceError, match=r"gene 'classes' is 0"):
         space(name).size(SMALL[name], classes=0)

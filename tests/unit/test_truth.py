@@ -188,6 +188,8 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
 def test_unknown_benchmark_names_the_nearest() -> None:
     with pytest.raises(ProxforgeError, match=r"'vit-bench-101/pits'; did you mean 'vit-bench-101/pit'\?"):
         load_benchmark("vit-bench-101/pits")
+    with pytest.raises(ProxforgeError, match=r"known: digits, .*; or a file \.csv, \.csv\.gz, \.json"):
+        load_benchmark("digits.xlsx")
 
 
 def test_digits_needs_no_folder(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -29,18 +31,46 @@ class Backend(Protocol):
         ...
 
 
-NAMES = ("auto", "reference", "torch")
+NAMES = ("auto", "reference", "cpu", "cpu-float32", "torch")
+"""``cpu-float32`` computes elements in float32: twice as fast, but near ties between networks are rounding (see
+docs/performance.md)."""
+_NVIDIA = Path("/proc/driver/nvidia")
 
 
 def backend(name: str, source: Source, networks: Sequence[int], device: str = "auto") -> Backend:
-    """The backend called ``name`` (``auto`` is ``torch``) on ``device`` (``auto``: a GPU if there is one)."""
+    """The backend called ``name`` on ``device`` (``auto``: a GPU if there is one); see `choice` for ``auto``."""
+    why = ""
+    if name == "auto":
+        name, why = choice(device)
+    made = _backend(name, source, networks, device)
+    if why:
+        made.device += f"; chosen because {why}"
+    return made
+
+
+def choice(device: str) -> tuple[str, str]:
+    """What ``auto`` means on a device, and why: ``torch`` on a GPU, ``cpu`` elsewhere, if numba is there."""
+    if device.startswith("cuda"):
+        return "torch", "the device is a GPU"
+    if device == "auto" and _NVIDIA.exists():
+        return "torch", "this machine has a GPU"
+    if importlib.util.find_spec("numba") is None:
+        return "torch", "numba is not installed"
+    return "cpu", "no GPU is used"
+
+
+def _backend(name: str, source: Source, networks: Sequence[int], device: str) -> Backend:
+    if name in ("reference", "cpu", "cpu-float32") and device not in ("auto", "cpu"):
+        raise ProxforgeError("backend", f"the {name} backend runs on the cpu, not on '{device}'")
     if name == "reference":
         from .reference import ReferenceBackend
 
-        if device not in ("auto", "cpu"):
-            raise ProxforgeError("backend", f"the reference backend runs on the cpu, not on '{device}'")
         return ReferenceBackend(source, networks)
-    if name in ("auto", "torch"):
+    if name in ("cpu", "cpu-float32"):
+        from .cpu import CpuBackend
+
+        return CpuBackend(source, networks, number=np.float64 if name == "cpu" else np.float32)
+    if name == "torch":
         from .torch import TorchBackend
 
         return TorchBackend(source, networks, device)

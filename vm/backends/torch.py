@@ -1,13 +1,12 @@
 """The torch backend: CPU or GPU, a whole population over batches of layers of one shape.
 
-Arithmetic is float64 in float32's range (`_in_range`), so values and statuses are the reference's up to float64
-rounding. The largest float32 number is taken as 2^128, which differs from it by half a unit in its last place.
+Arithmetic is float64 in float32's range, so values and statuses are the reference's up to float64 rounding.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
@@ -17,120 +16,18 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from ...grammar.errors import ProxforgeError
-from ...grammar.reference import EPS, FLOAT32_TINY
 from ...grammar.types import Kind
 from ...stats_cache.passes import one_thread
 from ...stats_cache.source import Source
 from ..layers import fact_table, finish
 from ..program import OPCODES, Opcode, Program
 from . import Array
+from .torch_ops import BELOW_TINY, apply
 
 CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
 """Elements of one statistic in one batch: in the caches of a CPU, enough to fill a GPU."""
 RESIDENT = {"cpu": 1 << 30, "cuda": 1 << 33}
 """Bytes of batches that stay on the device between runs."""
-
-_ALL = (1, 2)
-_SHIFT = 2.0**896  # 2^128 * 2^896 overflows float64, and scaling by a power of two is exact
-_BELOW_TINY = float(np.nextafter(FLOAT32_TINY, 0.0))
-
-
-def _in_range(x: Tensor, *, grows: bool = True) -> Tensor:
-    """Beyond float32's largest number inf, below its smallest normal number +0; ``x`` may be overwritten.
-
-    ``grows``: whether a finite value of ``x`` can be beyond the largest number at all.
-    """
-    return hardshrink(x.mul_(_SHIFT).mul_(1.0 / _SHIFT) if grows else x, _BELOW_TINY)
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x[:, None, None]
-
-
-def _log(x: Tensor) -> Tensor:
-    return torch.where(x < 0, torch.nan, x).add_(EPS).log_()
-
-
-def _abslog(x: Tensor) -> Tensor:
-    return torch.where(x == 0, 1.0, x).abs_().log_()
-
-
-def _sign(x: Tensor) -> Tensor:
-    return torch.where(x.isnan(), x, x.sign())
-
-
-def _normalize(x: Tensor) -> Tensor:
-    low, high = x.amin(_ALL), x.amax(_ALL)
-    centred = x - x.mean(_ALL, keepdim=True)
-    spread = _rows((centred.square().sum(_ALL) / max(x[0].numel() - 1, 1)).sqrt_())
-    return torch.where(_rows(low == high), centred * 0.0, centred / spread)
-
-
-def _min_max(x: Tensor) -> Tensor:
-    low, high = x.amin(_ALL, keepdim=True), x.amax(_ALL, keepdim=True)
-    return (x - low) / (high - low + EPS)
-
-
-def _std(x: Tensor) -> Tensor:
-    count = x[0].numel()
-    if count < 2:
-        return torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
-    centred = x - x.mean(_ALL, keepdim=True)
-    return (centred.square_().sum(_ALL) / (count - 1)).sqrt_()
-
-
-MAP: dict[str, Callable[[Tensor], Tensor]] = {
-    "log": _log,
-    "abslog": _abslog,
-    "abs": torch.abs,
-    "square": torch.square,
-    "exp": torch.exp,
-    "normalize": _normalize,
-    "relu": lambda x: x.clamp(min=0.0),
-    "inv": lambda x: (x + EPS).reciprocal_(),
-    "sigmoid": torch.sigmoid,
-    "softmax": lambda x: x.softmax(1),
-    "log_softmax": lambda x: x.log_softmax(1),
-    "sqrt": lambda x: x.clamp(min=0.0).sqrt_(),
-    "neg": lambda x: 0.0 - x,  # there is no -0 in the language
-    "min_max": _min_max,
-    "identity": torch.clone,
-    "sign": _sign,
-}
-"""Ops that keep the shape: ``[B, r, c]`` -> ``[B, r, c]``, always a new tensor. A Scalar comes as ``[B, 1, 1]``."""
-
-REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
-    "frobenius": lambda x: x.square().sum(_ALL).sqrt_(),
-    "normalized_sum": lambda x: x.sum(_ALL) / (x[0].numel() + EPS),
-    "l1_norm": lambda x: x.abs().sum(_ALL) / (x[0].numel() + EPS),
-    "mean": lambda x: x.mean(_ALL),
-    "std": _std,
-    "sum": lambda x: x.sum(_ALL),
-    "min": lambda x: x.amin(_ALL),
-    "max": lambda x: x.amax(_ALL),
-}
-"""Ops that reduce all elements: ``[B, r, c]`` -> ``[B]``, always a new tensor."""
-
-SCALAR_REDUCE = {**dict.fromkeys(("normalized_sum", "mean", "sum", "min", "max"), torch.clone)} | {
-    "frobenius": torch.abs,
-    "l1_norm": torch.abs,
-    "std": lambda s: torch.full_like(s, torch.nan),
-}
-"""The same ops on a Scalar ``[B]``."""
-
-JOIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "+": torch.add,
-    "-": torch.sub,
-    "*": torch.mul,
-    "/": torch.div,
-    "@": torch.matmul,
-}
-"""Ops of two operands."""
-
-_KEEPS_RANGE = frozenset(("log", "abslog", "abs", "relu", "sqrt", "neg", "identity", "sign", "min", "max"))
-"""Ops whose results are in range when their operands are."""
-_NEVER_GROWS = frozenset(("normalize", "inv", "sigmoid", "softmax", "min_max", "mean", "l1_norm", "normalized_sum"))
-"""Ops whose results may be too small for the range, but never too large and finite."""
 
 
 class _Batch:
@@ -203,7 +100,7 @@ class TorchBackend:
                 value = torch.full_like(places, program.constants[src[0]], dtype=torch.float64)
             else:
                 operands = [registers[k][r] for k, r in zip(opcode.operands, src, strict=False)]
-                value = _apply(opcode.op.name, opcode.operands, operands)
+                value = apply(opcode.op, opcode.operands, operands)
             registers[opcode.result][dst] = value
             if i in slots:
                 kept[slots[i], places] = value
@@ -236,27 +133,13 @@ class TorchBackend:
                 self._resident.move_to_end(key)
                 return found
         segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
-        made = hardshrink(torch.from_numpy(segments).to(self._device), _BELOW_TINY).to(torch.float64)
+        made = hardshrink(torch.from_numpy(segments).to(self._device), BELOW_TINY).to(torch.float64)
         with self._lock:  # no other thread works on this batch
             self._resident[key] = made
             self._bytes += made.nbytes
             while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
                 self._bytes -= self._resident.popitem(last=False)[1].nbytes
         return made
-
-
-def _apply(name: str, kinds: tuple[Kind, ...], operands: list[Tensor]) -> Tensor:
-    if len(operands) == 2:
-        if kinds[0] is not kinds[1]:
-            operands = [_rows(x) if k is Kind.SCALAR else x for k, x in zip(kinds, operands, strict=True)]
-        combine = torch.mul if name == "@" and kinds[0] is Kind.SCALAR else JOIN[name]
-        return _in_range(combine(*operands))
-    x = operands[0]
-    if name in REDUCE:
-        value = REDUCE[name](x) if kinds[0] is Kind.MATRIX else SCALAR_REDUCE[name](x)
-    else:
-        value = MAP[name](x) if kinds[0] is Kind.MATRIX else MAP[name](_rows(x)).flatten()
-    return value if name in _KEEPS_RANGE else _in_range(value, grows=name not in _NEVER_GROWS)
 
 
 def _scalars_of_scores(program: Program) -> list[int]:

@@ -1,0 +1,238 @@
+"""The compiled instructions by themselves: accuracy in units in the last place, every length, what numba keeps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY
+from proxforge.vm.backends.cpu import emit, functions, machine
+from proxforge.vm.backends.cpu.emit import PAD, STEPS
+from proxforge.vm.backends.cpu.layout import layout
+from proxforge.vm.backends.cpu.threads import Threads, aligned, available
+
+ROOM = 4096
+
+
+def run(code: list[tuple[int, ...]], segments: list[np.ndarray], number=np.float64, totals: int = 1, out=None):
+    """Runs instructions on one tile that holds segments ``[r, c]``; ``out`` is written by COPY_OUT of the last row."""
+    rows, columns = segments[0].shape
+    scratch = aligned(8 * ROOM, number)
+    scratch[:] = 1e30  # what is left of another tile
+    jobs = np.array([[0, 0, rows, 0, columns, columns, rows, 0, 0, 0]], np.int64)
+    places = [s.ctypes.data for s in segments] + ([] if out is None else [out.ctypes.data])
+    addresses = np.array(places, np.int64)[:, None]
+    found = np.zeros((1, totals))
+    tables = [np.full(columns + PAD, emit.LOWEST, number), np.zeros(columns + PAD, number)]
+    sums = [np.zeros(columns + PAD), np.zeros(rows + PAD)]
+    machine.compiled("run", number is np.float64)(
+        0, 1, jobs, np.array(code, np.int64), scratch, ROOM, addresses, np.full((1, 1), 0.5), found,
+        *tables, 0, np.zeros(columns + PAD, number), np.ones(columns + PAD, number), 0, *sums, 0,
+    )  # fmt: skip
+    return found[0], tables, sums
+
+
+def apply(name: str, x: np.ndarray, number=np.float64) -> np.ndarray:
+    """One elementwise instruction on numbers ``[n]`` of the machine's own format."""
+    x = np.ascontiguousarray(x, number)[None]
+    out = np.empty_like(x)
+    code = [
+        (machine.COPY_IN, 0, 0, 0, 0, 0, 0),
+        (machine.STEP, STEPS.index(name), 1, 0, 0, 0, 0),
+        (machine.COPY_OUT, 0, 0, 1, 0, 1, 0),
+    ]
+    run(code, [x], number, out=out)
+    return out[0]
+
+
+def exact(name: str, x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        e = np.exp(np.minimum(x, 11000))
+        return {
+            "exp.m": e,
+            "log.m": np.log(x + np.longdouble(EPS)),
+            "abslog.m": np.log(np.abs(x)),
+            "sigmoid.m": 1 / (1 + np.exp(np.minimum(-x, 11000))),
+            "tanh.m": np.tanh(x),
+            "mish.m": x * np.tanh(np.log1p(e)),
+        }[name]
+
+
+RANGES = {
+    "exp.m": (-87.3, 88.7),
+    "log.m": (0.0, 50.0),
+    "abslog.m": (-3.0, 3.0),
+    "sigmoid.m": (-87.0, 60.0),
+    "tanh.m": (-25.0, 25.0),
+    "mish.m": (-60.0, 40.0),
+}
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is float64 here: nothing to compare with")
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize("name", sorted(RANGES))
+def test_accuracy(name, number):
+    """Over the whole range, in the small, and over 60 orders of magnitude."""
+    rng = np.random.default_rng(0)
+    low, high = RANGES[name]
+    small = rng.uniform(-1.0, 1.0, 1500) * 10.0 ** rng.uniform(-30, 1, 1500)
+    x = np.concatenate((rng.uniform(low, high, 2000), small)).astype(number)
+    x = x[(x >= low) & (x <= high)]
+    expected = exact(name, x)
+    if name == "log.m":  # x + ε is rounded before the logarithm, which near 1 is a difference of two numbers
+        x, expected = x[np.abs(expected) > 0.5], expected[np.abs(expected) > 0.5]
+    normal = np.abs(expected) >= 2 * FLOAT32_TINY
+    unit = np.spacing(np.abs(expected[normal]).astype(number))
+    error = np.abs(apply(name, x, number)[normal] - expected[normal]) / unit
+    bound = functions.ULP["log" if "log" in name else name[:-2]]
+    assert error.max() <= bound, (x[normal][error.argmax()], float(error.max()))
+    assert error.max() > bound / 8, "the bound that is stated is far from what is reached"
+
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, FLOAT32_MAX, -FLOAT32_MAX, FLOAT32_TINY, -FLOAT32_TINY, 89.0, -88.0])
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("exp.m", [np.nan, np.inf, 0, 1, np.inf, 0, 1, 1, np.inf, 0]),
+        ("log.m", [np.nan, np.inf, np.nan, np.log(EPS), 88.72284, np.nan, np.log(EPS), np.nan, np.log(89), np.nan]),
+        ("abslog.m", [np.nan, np.inf, np.inf, 0, 88.72284, 88.72284, -87.33655, -87.33655, np.log(89), np.log(88)]),
+        ("sigmoid.m", [np.nan, 1, 0, 0.5, 1, 0, 0.5, 0.5, 1, 0]),
+        ("tanh.m", [np.nan, 1, -1, 0, 1, -1, FLOAT32_TINY, -FLOAT32_TINY, 1, -1]),
+        ("mish.m", [np.nan, np.inf, np.nan, 0, FLOAT32_MAX, 0, 0, 0, 89, None]),
+        ("inv.m", [np.nan, 0, 0, 1e9, 0, 0, 1e9, 1e9, 1 / 89, -1 / 88]),
+        ("sqrt.m", [np.nan, np.inf, 0, 0, 1.8446743e19, 0, 1.0842022e-19, 0, np.sqrt(89), 0]),
+        ("sign.m", [np.nan, 1, -1, 0, 1, -1, 1, -1, 1, -1]),
+        ("heaviside.m", [np.nan, 1, 0, 0, 1, 0, 1, 0, 1, 0]),
+        ("square.m", [np.nan, np.inf, np.inf, 0, np.inf, np.inf, 0, 0, 7921, 7744]),
+        ("neg.m", [np.nan, -np.inf, np.inf, 0, -FLOAT32_MAX, FLOAT32_MAX, -FLOAT32_TINY, FLOAT32_TINY, -89, 88]),
+    ],
+)
+def test_edges_of_the_range(name, expected, number):
+    found = apply(name, SPECIAL, number)
+    known = np.array([e is not None for e in expected])
+    wanted = np.array([0 if e is None else e for e in expected], np.float64)
+    np.testing.assert_allclose(found[known], wanted[known], rtol=1e-6, atol=0)
+    assert not np.signbit(found[found == 0]).any(), "there is no -0"
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 1000])
+def test_totals_of_every_length(n, number):
+    """Nothing behind the tile is taken in, whatever a loop runs over."""
+    x = np.random.default_rng(n).normal(0, 1, (1, n)).astype(np.float32)
+    kinds = (emit.SUM, emit.ABSOLUTES, emit.SQUARES, emit.PRODUCTS, emit.MIN, emit.MAX)
+    code = [(machine.TAKE, 0, 0, 0, 0, 0, 0), *((machine.TOTAL, k, 0, 0, 0, i, 0) for i, k in enumerate(kinds))]
+    code += [(machine.MOMENTS, 0, 0, 0, 0, 6, 0), (machine.COLUMN_SUMS, 0, 0, 0, 0, 0, 0)]
+    code += [(machine.ROW_SUMS, 0, 0, 0, 0, 0, 0), (machine.COLUMN_STATISTICS, 0, 0, 0, 0, 0, 0)]
+    totals = run(code, [x], number, totals=8)
+    wide = x.astype(np.float64)
+    squares = (wide * wide).sum()
+    low, high = min(0.0, wide.min()), max(0.0, wide.max())  # the table began with zeros
+    spread = ((wide - wide.mean()) ** 2).sum()
+    expected = [wide.sum(), np.abs(wide).sum(), squares, squares, low, high, wide.mean(), spread]
+    np.testing.assert_allclose(totals[0], expected, rtol=1e-12, atol=1e-13)
+    (largest, sums), (columns, rows) = totals[1:]
+    np.testing.assert_array_equal(largest[:n], wide[0].astype(number))
+    np.testing.assert_array_equal(sums[:n], np.ones(n))
+    np.testing.assert_array_equal(columns[:n], wide[0])
+    np.testing.assert_allclose(rows[:2], [wide.sum(), 0.0], rtol=1e-12, atol=1e-13)
+
+
+def test_a_nan_anywhere_is_seen():
+    for place in range(40):
+        x = np.ones((1, 40), np.float32)
+        x[0, place] = np.nan
+        code = [(machine.TAKE, 0, 0, 0, 0, 0, 0)]
+        code += [(machine.TOTAL, kind, 0, 0, 0, kind, 0) for kind in (emit.SUM, emit.MIN, emit.MAX)]
+        assert np.isnan(run(code, [x], totals=7)[0][[emit.SUM, emit.MIN, emit.MAX]]).all()
+
+
+def test_subnormal_elements_are_read_as_zero():
+    x = np.array([[1e-40, -1e-40, 1.2e-38, -0.0]], np.float32)
+    out = np.empty((1, 4))
+    run([(machine.TAKE, 0, 0, 0, 0, 0, 0), (machine.COPY_OUT, 0, 0, 0, 0, 1, 0)], [x], out=out)
+    np.testing.assert_array_equal(out[0] != 0, [False, False, True, False])
+    assert not np.signbit(out).any()
+
+
+def test_layouts_cover_every_element_once():
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(1, 3000, 60), rng.integers(1, 5000, 60)
+    for scale in (1, 2):
+        found = layout(rows, columns, scale)
+        for place in range(60):
+            count = np.zeros((rows[place], columns[place]), np.int8)
+            for job in found.jobs[found.jobs[:, machine.LAYER] == place]:
+                first, wide = job[machine.COLUMN], job[machine.WIDTH]
+                count[job[machine.ROW] : job[machine.ROW_END], first : first + wide] += 1
+                assert 1 <= job[machine.TILE_ROWS] * wide <= 1536 * scale
+            assert (count == 1).all()
+
+
+def test_scratch_memory_begins_with_a_cache_line():
+    for size in (1, 100, 12345):
+        assert aligned(size, np.float32).ctypes.data % 64 == 0
+        assert len(aligned(size, np.float64)) == size
+
+
+def test_threads_raise_what_a_job_raises(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        Threads(2).each(lambda x: 1 / x, [1, 0, 2])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert available() == 1
+
+
+def test_without_a_folder_to_write_to_it_is_compiled_in_memory(monkeypatch):
+    tried = []
+    original = numba.njit
+
+    def njit(*args, cache, **options):
+        tried.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return original(*args, **options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    join = machine.compiled.__wrapped__("join")
+    out = np.empty((1, 1))
+    join(np.zeros((1, 10), np.int64), np.array([emit.SUM]), np.array([[3.0]]), out)
+    assert (tried, out[0, 0]) == ([True, False], 3.0)
+
+
+def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path):
+    code = (
+        "from proxforge.vm.backends.cpu import machine; f = machine.compiled('join');"
+        "print(sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values()))"
+    )
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
+    root = Path(__file__).parents[2]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    assert [r.stdout.split() for r in runs] == [["0", "1"], ["1", "0"]]
+
+
+def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: Path):
+    folder = Path(machine.__file__).parent
+    names = ("lanes", "functions", "kernels", "emit", "machine")
+    for name in names:
+        (tmp_path / f"{name}.py").write_bytes((folder / f"{name}.py").read_bytes())
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    seen = {machine._fingerprint()}
+    for name in names:
+        with (tmp_path / f"{name}.py").open("a") as file:
+            file.write("\n")
+        seen.add(machine._fingerprint())
+    assert len(seen) == 6

@@ -1,0 +1,167 @@
+"""Mending a cache, and throwing away what no cache needs."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from toy_space import ALL, recipe
+
+from proxforge.stats_cache import CacheError, collect, open_cache, prune, repair, verify
+
+NETWORKS = 4
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {f.relative_to(path).as_posix(): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    return collect(recipe(NETWORKS), ALL, tmp_path_factory.mktemp("whole"), workers=1).path
+
+
+@pytest.fixture
+def path(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / whole.name))
+
+
+def flip(file: Path, position: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[position] ^= 1
+    file.write_bytes(data)
+
+
+def truncate(file: Path, position: int) -> None:
+    file.write_bytes(file.read_bytes()[:position])
+
+
+def replace(file: Path, _position: int) -> None:
+    other = file.with_name("0001.safetensors" if file.name != "0001.safetensors" else "0002.safetensors")
+    shutil.copy(other, file)
+
+
+def delete(file: Path, _position: int) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("harm", [flip, truncate, replace, delete])
+def test_what_is_harmed_is_named_and_mended_to_the_byte(harm, path, whole):
+    rng = random.Random(harm.__name__)
+    for index in (0, 3):
+        file = path / f"networks/{index:04d}.safetensors"
+        for _ in range(3):
+            harm(file, rng.randrange(file.stat().st_size))
+            before, after = repair(path, workers=1)
+            assert [problem.file for problem in before] == [f"networks/{index:04d}.safetensors"]
+            assert after == []
+            assert contents(path) == contents(whole)
+
+
+def test_a_damaged_manifest_is_made_anew_from_its_own_recipe(path, whole):
+    manifest = path / "manifest.json"
+    text = manifest.read_bytes()
+    for position in (5, text.index(b'"facts"') + 30, len(text) - 3):
+        flip(manifest, position)
+        flip(path / "networks/0002.safetensors", 300)
+        before, after = repair(path, workers=1)
+        assert ([p.kind for p in before], after) == (["manifest"], [])
+        assert contents(path) == contents(whole)
+    flip(manifest, text.index(b'"recipe"') + 40)
+    with pytest.raises(CacheError, match=r"manifest.json is damaged.*recipe"):
+        repair(path)
+    manifest.unlink()
+    with pytest.raises(CacheError, match=r"has no manifest.json.*its recipe cannot be read either"):
+        repair(path)
+    assert len(list(path.glob("networks/*"))) == NETWORKS, "nothing is deleted where nothing can be mended"
+
+
+def test_an_interrupted_collection_is_completed(path, whole):
+    lines = (path / "manifest.json").read_text().splitlines()
+    (path / "networks/0001.safetensors").unlink()
+    values = json.loads("\n".join(lines))
+    assert len(values["networks"]) == NETWORKS
+    assert [p.kind for p in verify(path)] == ["missing"]
+    assert repair(path, workers=1)[1] == []
+    assert contents(path) == contents(whole)
+
+
+def test_what_is_foreign_is_named_and_left(path):
+    (path / "notes.txt").write_text("mine")
+    before, after = repair(path)
+    assert [p.kind for p in before] == [p.kind for p in after] == ["foreign"]
+    flip(path / "networks/0000.safetensors", -1)
+    assert [p.kind for p in repair(path, workers=1)[1]] == ["foreign"]
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+def test_a_sound_cache_is_not_touched(path):
+    stats = {f: f.stat().st_mtime_ns for f in path.rglob("*")}
+    assert repair(path) == ([], [])
+    assert {f: f.stat().st_mtime_ns for f in path.rglob("*")} == stats
+
+
+def test_prune_throws_away_what_no_cache_needs(path, whole):
+    root = path.parent
+    (path / "networks/0000.safetensors.77.tmp").write_bytes(b"half")
+    (path / "manifest.json.77.tmp").write_bytes(b"half")
+    (root / "0123456789abcdef0123.lock").write_text("")
+    empty = root / "ffffffffffffffffffff"
+    (empty / "networks").mkdir(parents=True)
+    older = Path(shutil.copytree(path, root / "eeeeeeeeeeeeeeeeeeee"))
+    (older / "manifest.json").write_text(rewritten((older / "manifest.json").read_text()))
+    (root / "unrelated").mkdir()
+    expected = {
+        *(path / name for name in ("networks/0000.safetensors.77.tmp", "manifest.json.77.tmp")),
+        *(root / "0123456789abcdef0123.lock", empty, older),
+    }
+    before = sorted(root.rglob("*"))
+    assert set(prune(root, dry_run=True)) == expected
+    assert [f for f in sorted(root.rglob("*")) if f.suffix != ".lock"] == [f for f in before if f.suffix != ".lock"]
+    assert set(prune(root)) == expected
+    assert contents(path) == contents(whole)
+    assert not older.exists()
+    assert (root / "unrelated").exists()
+    assert prune(root) == []
+    assert [f.name for f in root.glob("*.lock")] == [f"{path.name}.lock"]
+
+
+def rewritten(text: str) -> str:
+    """The manifest as another schema would have it, with its checksum."""
+    import hashlib
+
+    body = text.partition("\n")[2].replace('"schema":3', '"schema":1')
+    return f'{{"checksum":"{hashlib.sha256(body.encode()).hexdigest()}",\n{body}'
+
+
+def test_prune_leaves_what_can_be_continued_or_mended_and_what_is_being_filled(path):
+    flip(path / "manifest.json", 100)
+    assert prune(path.parent) == []
+    (path / "manifest.json").unlink()
+    assert prune(path.parent) == []
+    shutil.rmtree(path / "networks")
+    (path / "networks").mkdir()
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        assert prune(path.parent) == []
+    assert prune(path.parent) == [path]
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_prune_drops_statistics(storage, tmp_path):
+    given = recipe(2, storage=storage)
+    path = collect(given, ALL, tmp_path, workers=1).path
+    keep = sorted(set(ALL) - {"hidden.a", "hidden.g", "fc1.v"})
+    gone = prune(path, drop=["hidden.a", "hidden.g", "fc1.v"])
+    assert gone == [path / f"networks/{i:04d}.safetensors" for i in range(2)]
+    assert open_cache(path).statistics == set(keep)
+    assert verify(path) == []
+    only = collect(given, keep, tmp_path / "other", workers=1).path
+    assert contents(path) == contents(only)
+    assert prune(path, drop=keep) == gone
+    assert open_cache(path).statistics == set()
+    with pytest.raises(CacheError, match=r"unknown statistic 'hidden'"):
+        prune(path, drop=["hidden"])

@@ -1,0 +1,70 @@
+"""The cpu backend: a whole population in a few passes over the data, tile by tile, in compiled vector code.
+
+Arithmetic is float64 in float32's range, so values and statuses are the reference's up to float64 rounding. The
+largest float32 number is taken as 2^128, which differs from it by half a unit in its last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....stats_cache.source import Source
+from ...layers import fact_table, finish
+from ...program import Program
+from .. import Array
+from .group import Group
+from .plan import Plan, plan
+from .segments import Part, Segments
+from .threads import Threads, available
+
+MEMORY = 1 << 28
+"""Bytes of intermediate results of the layers that are worked on together."""
+
+
+class CpuBackend:
+    """See `Backend`. ``threads``: all processors that this process may use, unless given. ``number``: of the tiles;
+    totals are float64 always."""
+
+    name = "cpu"
+
+    def __init__(
+        self,
+        source: Source,
+        networks: Sequence[int],
+        threads: int | None = None,
+        number: type[np.floating[Any]] = np.float64,
+    ) -> None:
+        count = available() if threads is None else threads
+        self.device = f"{count} thread{'s'[: count > 1]}, {np.dtype(number).name}"
+        self._threads = Threads(count)
+        self._number = number
+        self._counts = [source.networks[i].layers for i in networks]
+        self._facts = fact_table(source, networks)
+        self._segments = Segments(source, networks, 8 // np.dtype(number).itemsize)
+
+    def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
+        """See `Backend.run`."""
+        bounds = self._segments.bounds(program.statistics)
+        made = plan(program, bounds)
+        total = len(self._segments.places)
+        scalars = np.empty((made.height, total))
+        step = self._layers_at_once(made)
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            part = Part(self._segments, program.statistics, bounds, start, stop)
+            group = Group(made, part, program.constants, [r[start:stop] for r in recalled], self._number, self._threads)
+            group.run()
+            scalars[:, start:stop] = group.scalars
+        final = {register: scalars[made.rows[i]] for register, i in made.final.items()}
+        return finish(program, final, self._counts, self._facts), scalars[[made.rows[i] for i in keep]]
+
+    def _layers_at_once(self, made: Plan) -> int:
+        """So many that what is kept between the passes has room."""
+        step = len(self._segments.places)
+        needed = sum(s.bytes(self._segments.layout(s.axes, 0, step)) for sweeps in made.passes for s in sweeps)
+        while needed > MEMORY and step > 1:
+            step, needed = -(-step // 2), -(-needed // 2)
+        return step

@@ -1,0 +1,243 @@
+"""Runs a plan on a part of the layers: sweeps over the tiles, and between them what all layers compute at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....grammar.reference import FLOAT32_MAX, in_range
+from . import sums
+from .emit import DEVIATIONS, MAX, MIN, PAD, SUM
+from .layout import Ints, Layout
+from .machine import MEAN
+from .plan import Plan, Sweep, Total, bound_of, whole
+from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
+from .segments import Part
+from .sweep import Numbers, sweep_over
+from .threads import Threads
+from .values import Value
+
+Array = NDArray[np.float64]
+
+SMALLEST = 1e-28
+"""An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
+
+
+class Group:
+    """T layers, and what is known of them so far.
+
+    ``constants``, ``recalled`` (each ``[T]``): the program's tables. ``number``: float64 or float32, of the tiles.
+    ``scalars``: float64 ``[rows of the plan, T]``.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        part: Part,
+        constants: Sequence[float],
+        recalled: Sequence[Array],
+        number: type[np.floating[Any]],
+        threads: Threads,
+    ) -> None:
+        self._plan = plan
+        self._part = part
+        self._constants = constants
+        self._recalled = recalled
+        self._number = number
+        self._threads = threads
+        self.scalars = np.zeros((plan.height, part.layers))
+        self._totals: dict[Total, Array] = {}
+        self._columns: dict[int, tuple[Array, Array]] = {}
+        self._column_sums: dict[int, Array] = {}
+        self._row_sums: dict[int, Array] = {}
+        self._whole: dict[int, list[Array]] = {}
+        self._flat: dict[int, Numbers] = {}
+        self._known_sums: dict[int, Array] = {}
+        self._known_bounds: dict[int, Any] = {}
+
+    def run(self) -> None:
+        """Computes all Scalars."""
+        with np.errstate(all="ignore"):
+            for sweeps, ready in zip(self._plan.passes, self._plan.ready, strict=True):
+                for i in ready:
+                    self._compute(i, self._plan.values[i])
+                for sweep in sweeps:
+                    self._sweep(sweep)
+
+    def _compute(self, i: int, v: Value) -> None:
+        """A value that is no tile, once its pass is over."""
+        row = self._plan.rows.get(i, 0)
+        if v.name in AFFINE:
+            for k, totals in enumerate(AFFINE[v.name]):
+                self.scalars[row + k] = self._from_totals(totals, v)
+        elif v.name == "const.s":
+            self.scalars[row] = self._constants[v.index]
+        elif v.name == "recall.s":
+            self.scalars[row] = self._recalled[v.index]
+        elif v.name in REDUCTIONS:
+            self.scalars[row] = in_range(self._from_totals(REDUCTIONS[v.name], v))
+        elif whole(v):
+            self._from_segments(i, v)
+        else:
+            assert v.opcode.op is not None
+            compute = SCALARS.get(v.name, v.opcode.op.each)
+            self.scalars[row] = in_range(np.asarray(compute(*map(self.scalar, v.args)), np.float64))
+
+    def _from_totals(self, totals: Totals, v: Value) -> Array:
+        """A value from totals of its operands, ``[T]``."""
+        found = []
+        for kind in totals.kinds:
+            found.append(self.sum(v.args[0], v.args[0]) if kind == SUM else self.total(kind, *v.args))
+            if kind == MEAN:
+                found.append(self.total(DEVIATIONS, *v.args))
+        return totals.value(*found, self.count(v.args[0]))
+
+    # What the rules of `sums` ask for
+
+    def sum(self, x: int, within: int) -> Array:
+        """See `sums.Known`."""
+        v = self._plan.values[x]
+        if not v.matrix:
+            return self.scalar(x) * self.count(within)
+        if x not in self._known_sums:
+            by_rule = self._plan.by_rule(x)
+            self._known_sums[x] = self._by_rule(x, v) if by_rule else self.total(SUM, x)
+        return self._known_sums[x]
+
+    def _by_rule(self, x: int, v: Value) -> Array:
+        """Σ x from other sums; of the layers where an element may be out of range, from the elements."""
+        total = sums.SUMS[v.name](self, x, v)
+        if v.name in sums.UNGUARDED:
+            return total
+        bound = self._bound(x)
+        outside = ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
+        vanishing = (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
+        places = np.flatnonzero(outside | vanishing)
+        if len(places):
+            total = np.array(total)
+            for place in places:
+                total[place] = self._by_reference(x, int(place), {}).sum()
+        return total
+
+    def _bound(self, x: int) -> Any:
+        """A bound of the absolute values of elements, a number or ``[T]``; of a Scalar its absolute value."""
+        if x not in self._known_bounds:
+            v = self._plan.values[x]
+            if not v.matrix:
+                found = np.abs(self.scalar(x))
+            elif v.name == sums.PRODUCT:
+                a, b = (self._largest(y) for y in v.args)
+                found = sums.in_bounds(a * b * self._layout(v.args[0]).columns)
+            else:
+                found = bound_of(v, [self._bound(a) for a in v.args], self._part.bounds)
+            self._known_bounds[x] = found
+        return self._known_bounds[x]
+
+    def _largest(self, x: int) -> Any:
+        """The largest absolute value of an element of a factor, or a bound of it."""
+        if np.isfinite(self._plan.bounds[x]) or (MIN, (x,)) not in self._totals:
+            return self._bound(x)
+        return np.maximum(np.abs(self.total(MIN, x)), np.abs(self.total(MAX, x)))
+
+    def scalar(self, x: int) -> Array:
+        """See `sums.Known`."""
+        row: Array = self.scalars[self._plan.rows[x]]
+        return row
+
+    def total(self, kind: int, *matrices: int) -> Array:
+        """See `sums.Known`."""
+        return self._totals[kind, matrices]
+
+    def affine(self, x: int) -> tuple[Array, Array]:
+        """See `sums.Known`."""
+        row = self._plan.rows[x]
+        return self.scalars[row], self.scalars[row + 1]
+
+    def count(self, x: int) -> Array:
+        """See `sums.Known`."""
+        return self._layout(x).counts
+
+    def rows(self, x: int) -> Array:
+        """See `sums.Known`."""
+        return self._layout(x).rows.astype(np.float64)
+
+    def over_columns(self, x: int, function: Callable[[Array, Array], Array]) -> Array:
+        """See `sums.Known`."""
+        return np.add.reduceat(function(*self._columns[x]), self._layout(x).old_columns[:-1])
+
+    def inner(self, a: int, b: int) -> Array:
+        """See `sums.Known`."""
+        return np.add.reduceat(self._column_sums[a] * self._row_sums[b], self._layout(a).old_columns[:-1])
+
+    def _layout(self, matrix: int) -> Layout:
+        return self._part.layout(self._plan.values[matrix].axes)
+
+    # Whole segments
+
+    def _by_reference(self, i: int, place: int, known: dict[int, Array]) -> Array:
+        """A Matrix of one layer by the reference functions, or a Scalar that is known."""
+        v = self._plan.values[i]
+        if not v.matrix:
+            return np.asarray(self.scalar(i)[place])
+        if i not in known:
+            if v.opcode.op is None:
+                value = self._part.segment(v.index, place).astype(np.float64)
+            else:
+                value = np.asarray(v.opcode.op.reference(*(self._by_reference(a, place, known) for a in v.args)))
+            known[i] = in_range(value)
+        return known[i]
+
+    def _from_segments(self, i: int, v: Value) -> None:
+        """An op by its reference function, layer by layer."""
+        op = v.opcode.op
+        assert op is not None
+        made: list[Array] = [np.empty((0, 0))] * self._part.layers
+
+        def one(place: int) -> None:
+            operands = [
+                self._matrix(a, place) if self._plan.values[a].matrix else np.asarray(self.scalar(a)[place])
+                for a in v.args
+            ]
+            with np.errstate(all="ignore"):  # a setting of the thread
+                value = in_range(np.asarray(op.reference(*operands)))
+            if v.matrix:
+                made[place] = np.ascontiguousarray(value, self._number)
+            else:
+                self.scalar(i)[place] = value
+
+        self._threads.each(one, range(self._part.layers))
+        if v.matrix:
+            self._whole[i] = made
+
+    def _matrix(self, x: int, place: int) -> Array:
+        """A Matrix that lies in memory."""
+        if x in self._whole:
+            return self._whole[x][place].astype(np.float64, copy=False)
+        found = self._layout(x)
+        start, stop = found.elements[place], found.elements[place + 1]
+        shape = int(found.rows[place]), int(found.columns[place])
+        return self._flat[x][start:stop].reshape(shape).astype(np.float64, copy=False)
+
+    # Sweeps
+
+    def _sweep(self, sweep: Sweep) -> None:
+        where = self._part.layout(sweep.axes)
+        for x in sweep.stored:
+            self._flat[x] = np.empty(int(where.elements[-1]) + PAD, self._number)
+        held = [None if lying else self._part.held(x) for lying, x in sweep.segments]
+        addresses = np.zeros((max(1, len(held)), self._part.layers), np.int64)
+        for ((_, x), row), segments in zip(sweep.segments.items(), held, strict=True):
+            addresses[row] = self._addresses(x, where) if segments is None else segments.addresses
+        left = sweep_over(sweep, where, addresses, self.scalars, self._columns, self._number, self._threads)
+        self._totals.update(left.totals)
+        self._columns.update(left.columns)
+        self._column_sums.update(left.column_sums)
+        self._row_sums.update(left.row_sums)
+
+    def _addresses(self, x: int, where: Layout) -> Ints:
+        if x in self._whole:
+            return np.array([m.ctypes.data for m in self._whole[x]], np.int64)
+        return self._flat[x].ctypes.data + where.elements[:-1] * self._flat[x].itemsize

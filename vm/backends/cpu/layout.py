@@ -1,0 +1,112 @@
+"""Where the elements of a group of layers lie: shapes, tiles, jobs, addresses.
+
+A tile is some whole rows of a segment, or part of one row where rows are long. The tiles and jobs of a segment depend
+on its shape alone, so that the order of every sum does, and no value depends on what is computed beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .emit import PAD
+from .machine import LAYER, NEW_COLUMNS, OLD_COLUMNS, ROW, ROW_END, WIDTH
+
+Ints = NDArray[np.int64]
+
+WIDEST = 1536
+"""Elements of a tile at most, as far as float64 goes; twice as many of float32."""
+TYPICAL = 1024
+JOB = 1 << 17
+"""Elements of a job: so few that threads share a large segment, so many that joining their totals is nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Matrices of one type in a group of T layers.
+
+    ``rows``, ``columns``: int64 ``[T]``. ``jobs``: int64 ``[J, 10]``, see `machine`, those of a layer in a row.
+    ``elements``, ``old_columns``, ``old_rows``: where each layer begins ``[T + 1]`` in a table of elements, of columns,
+    of rows. ``new_columns``, ``new_rows``: the sizes of the tables by job.
+    """
+
+    rows: Ints
+    columns: Ints
+    jobs: Ints
+    elements: Ints
+    old_columns: Ints
+    old_rows: Ints
+    new_columns: int
+    new_rows: int
+
+    @cached_property
+    def column_places(self) -> Ints:
+        """For every entry of a table of columns by job its place in the table by layer; of the room behind a job the
+        place after the last."""
+        places = np.full(self.new_columns, self.old_columns[-1], np.int64)
+        for job in self.jobs:
+            first, wide = job[NEW_COLUMNS], job[WIDTH]
+            places[first : first + wide] = np.arange(job[OLD_COLUMNS], job[OLD_COLUMNS] + wide)
+        return places
+
+    @cached_property
+    def row_places(self) -> Ints:
+        """For every entry of a table of rows by job its place in the table by layer."""
+        return np.concatenate([self.old_rows[j[LAYER]] + np.arange(j[ROW], j[ROW_END]) for j in self.jobs])
+
+    @cached_property
+    def counts(self) -> NDArray[np.float64]:
+        """Elements of each layer, ``[T]``."""
+        return (self.rows * self.columns).astype(np.float64)
+
+
+def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
+    """The layout of layers with these shapes. ``scale``: how many times larger than in float64 a tile may be."""
+    blocks = -(-columns // (WIDEST * scale))
+    width = -(-columns // blocks)
+    tile_rows = np.maximum(1, np.round(TYPICAL * scale / width).astype(np.int64))
+    tile_rows = np.minimum(tile_rows, np.maximum(1, WIDEST * scale // width))
+    job_rows = np.maximum(1, JOB // (width * tile_rows)) * tile_rows
+    strips = -(-rows // job_rows)
+    each = blocks * strips
+    layer = np.repeat(np.arange(len(rows)), each)
+    index = np.arange(len(layer)) - np.repeat(np.cumsum(each) - each, each)
+    block, strip = index // strips[layer], index % strips[layer]
+    first_row, first_column = strip * job_rows[layer], block * width[layer]
+    last_row = np.minimum(first_row + job_rows[layer], rows[layer])
+    wide = np.minimum(width[layer], columns[layer] - first_column)
+    room = wide + PAD  # a vector may run over the end
+    old_columns, old_rows = _starts(columns), _starts(rows)
+    new_columns, new_rows = _starts(room), _starts(last_row - first_row)
+    jobs = np.stack(
+        [
+            layer,
+            first_row,
+            last_row,
+            first_column,
+            wide,
+            columns[layer],
+            tile_rows[layer],
+            new_columns[:-1],
+            old_columns[layer] + first_column,
+            new_rows[:-1],
+        ],
+        axis=1,
+    )
+    return Layout(
+        rows,
+        columns,
+        np.ascontiguousarray(jobs, np.int64),
+        _starts(rows * columns),
+        old_columns,
+        old_rows,
+        int(new_columns[-1]),
+        int(new_rows[-1]),
+    )
+
+
+def _starts(sizes: Ints) -> Ints:
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)))

@@ -1,0 +1,268 @@
+"""The machine: runs the code of one pass over the tiles of many segments. Compiled by numba on first use, then cached.
+
+Every function works on one thread and releases the interpreter; threads take different jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba import types
+from numba.extending import intrinsic
+
+from . import emit
+from .emit import Code
+
+STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, COLUMN_SUMS, ROW_SUMS = range(10)
+"""The first number of an instruction; then: variant, destination, two sources, two indices into tables."""
+LAYER, ROW, ROW_END, COLUMN, WIDTH, COLUMNS, TILE_ROWS, NEW_COLUMNS, OLD_COLUMNS, NEW_ROWS = range(10)
+"""The numbers of a job: place of its layer in the group, its rows, first column and width, columns of the segment, rows
+of a tile, and where its part of the tables of columns and rows begins."""
+
+MEAN = 7
+"""Follows the kinds of totals in `emit`: the mean of the moments; the sum of squared deviations stands beside it."""
+
+_int, _real = types.int64, types.float64
+
+
+def _generate(emitted: Callable[[Code], Any]) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        result = emitted(Code(context, builder, signature, args))
+        return context.get_dummy_value() if result is None else result
+
+    return codegen
+
+
+def _step(context: Any, scratch: Any, number: Any, d: Any, a: Any, b: Any, s: Any, t: Any, n: Any) -> Any:
+    return types.void(scratch, _int, _int, _int, _int, _real, _real, _int), _generate(emit.step)
+
+
+def _total(context: Any, scratch: Any, kind: Any, a: Any, b: Any, s: Any, n: Any) -> Any:
+    return types.float64(scratch, _int, _int, _int, _real, _int), _generate(emit.total)
+
+
+def _take(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
+    return types.void(scratch, _int, _int, _int), _generate(emit.take)
+
+
+def _copy_in(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
+    return types.void(scratch, _int, _int, _int), _generate(emit.copy_in)
+
+
+def _copy_out(context: Any, scratch: Any, a: Any, address: Any, n: Any) -> Any:
+    return types.void(scratch, _int, _int, _int), _generate(emit.copy_out)
+
+
+def _column_statistics(
+    context: Any, scratch: Any, a: Any, rows: Any, width: Any, largest: Any, sums: Any, place: Any
+) -> Any:
+    return types.void(scratch, _int, _int, _int, largest, sums, _int), _generate(emit.column_statistics)
+
+
+def _column_step(
+    context: Any, scratch: Any, kind: Any, d: Any, a: Any, rows: Any, width: Any, largest: Any, factors: Any, place: Any
+) -> Any:
+    signature = types.void(scratch, _int, _int, _int, _int, _int, largest, factors, _int)
+    return signature, _generate(emit.column_step)
+
+
+def _column_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: Any, place: Any) -> Any:
+    return types.void(scratch, _int, _int, _int, sums, _int), _generate(emit.column_sums)
+
+
+def _row_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: Any, place: Any) -> Any:
+    return types.void(scratch, _int, _int, _int, sums, _int), _generate(emit.row_sums)
+
+
+step: Any = intrinsic(_step)
+total: Any = intrinsic(_total)
+take: Any = intrinsic(_take)
+copy_in: Any = intrinsic(_copy_in)
+copy_out: Any = intrinsic(_copy_out)
+column_statistics: Any = intrinsic(_column_statistics)
+column_step: Any = intrinsic(_column_step)
+column_sums: Any = intrinsic(_column_sums)
+row_sums: Any = intrinsic(_row_sums)
+
+
+def _fingerprint() -> str:
+    """Of everything that is compiled in: numba's own check of a cached function sees this file alone."""
+    folder = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("lanes", "functions", "kernels", "emit", "machine"):
+        digest.update((folder / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def _make_run(fingerprint: str) -> Callable[..., None]:
+    DEVIATIONS, MIN, MAX, SUM = emit.DEVIATIONS, emit.MIN, emit.MAX, emit.SUM
+
+    def run(
+        first: int,
+        last: int,
+        jobs: Any,
+        code: Any,
+        scratch: Any,
+        capacity: int,
+        addresses: Any,
+        scalars: Any,
+        totals: Any,
+        new_largest: Any,
+        new_sums: Any,
+        new_columns: int,
+        largest: Any,
+        factors: Any,
+        old_columns: int,
+        column_totals: Any,
+        row_totals: Any,
+        new_rows: int,
+    ) -> None:
+        fingerprint  # noqa: B018 - a part of the key under which numba caches this function
+        for j in range(first, last):
+            layer, end, width, stride = jobs[j, LAYER], jobs[j, ROW_END], jobs[j, WIDTH], jobs[j, COLUMNS]
+            tile_rows, new_place, old_place = jobs[j, TILE_ROWS], jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS]
+            seen = 0
+            for row in range(jobs[j, ROW], end, tile_rows):
+                rows = min(tile_rows, end - row)
+                n = rows * width
+                offset = row * stride + jobs[j, COLUMN]
+                for k in range(len(code)):
+                    kind, variant, x, y = code[k, 0], code[k, 1], code[k, 5], code[k, 6]
+                    d, a, b = code[k, 2] * capacity, code[k, 3] * capacity, code[k, 4] * capacity
+                    if kind == STEP:
+                        step(scratch, variant, d, a, b, scalars[x, layer], scalars[y, layer], n)
+                    elif kind == TOTAL:
+                        value = total(scratch, variant, a, b, 0.0, n)
+                        old = totals[j, x]
+                        if variant == MIN:
+                            totals[j, x] = value if value < old or value != value else old
+                        elif variant == MAX:
+                            totals[j, x] = value if value > old or value != value else old
+                        else:
+                            totals[j, x] = old + value
+                    elif kind == TAKE:
+                        take(scratch, d, addresses[x, layer] + 4 * offset, n)
+                    elif kind == COLUMN_STEP:
+                        column_step(scratch, variant, d, a, rows, width, largest, factors, x * old_columns + old_place)
+                    elif kind == COLUMN_STATISTICS:
+                        place = x * new_columns + new_place
+                        column_statistics(scratch, a, rows, width, new_largest, new_sums, place)
+                    elif kind == MOMENTS:
+                        mean = total(scratch, SUM, a, a, 0.0, n) / n
+                        spread = total(scratch, DEVIATIONS, a, a, mean, n)
+                        apart = mean - totals[j, x]
+                        totals[j, x] += apart * n / (seen + n)
+                        totals[j, x + 1] += spread + apart * apart * seen * n / (seen + n)
+                    elif kind == COPY_IN:
+                        copy_in(scratch, d, addresses[x, layer] + scratch.itemsize * offset, n)
+                    elif kind == COPY_OUT:
+                        copy_out(scratch, a, addresses[x, layer] + scratch.itemsize * offset, n)
+                    elif kind == COLUMN_SUMS:
+                        column_sums(scratch, a, rows, width, column_totals, x * new_columns + new_place)
+                    else:
+                        place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
+                        row_sums(scratch, a, rows, width, row_totals, place)
+                seen += n
+
+    return run
+
+
+def _make_join(fingerprint: str) -> Callable[..., None]:
+    MIN, MAX = emit.MIN, emit.MAX
+
+    def join(jobs: Any, kinds: Any, totals: Any, out: Any) -> None:
+        """The totals of jobs ``[J, S]`` as totals of layers, ``out`` ``[S, T]``, in the order of the jobs.
+
+        ``kinds`` ``[S]``: what each total is; `MEAN` is followed by the deviations that belong to it.
+        """
+        fingerprint  # noqa: B018
+        seen = 0.0
+        for j in range(len(jobs)):
+            layer = jobs[j, LAYER]
+            n = float((jobs[j, ROW_END] - jobs[j, ROW]) * jobs[j, WIDTH])
+            fresh = j == 0 or jobs[j - 1, LAYER] != layer
+            if fresh:
+                seen = 0.0
+            for s in range(len(kinds)):
+                kind, value = kinds[s], totals[j, s]
+                if fresh:
+                    out[s, layer] = value
+                elif kind == MIN:
+                    out[s, layer] = value if value < out[s, layer] or value != value else out[s, layer]
+                elif kind == MAX:
+                    out[s, layer] = value if value > out[s, layer] or value != value else out[s, layer]
+                elif kind == MEAN:
+                    apart = value - out[s, layer]
+                    out[s, layer] += apart * n / (seen + n)
+                    out[s + 1, layer] += apart * apart * seen * n / (seen + n)
+                else:
+                    out[s, layer] += value
+            seen += n
+
+    return join
+
+
+def _make_join_columns(fingerprint: str) -> Callable[..., None]:
+    def join_columns(jobs: Any, largest: Any, sums: Any, out_largest: Any, out_sums: Any) -> None:
+        """The statistics of columns by job ``[K, ..]`` as those of layers, in the order of the jobs.
+
+        ``out_largest``, ``out_sums`` ``[K, ..]``: the largest element so far, and the sum of exp(element - largest).
+        """
+        fingerprint  # noqa: B018
+        for j in range(len(jobs)):
+            fresh = jobs[j, ROW] == 0
+            for k in range(len(largest)):
+                for c in range(jobs[j, WIDTH]):
+                    new, old = jobs[j, NEW_COLUMNS] + c, jobs[j, OLD_COLUMNS] + c
+                    x, s = float(largest[k, new]), float(sums[k, new])
+                    if fresh:
+                        out_largest[k, old], out_sums[k, old] = x, s
+                        continue
+                    y, t = out_largest[k, old], out_sums[k, old]
+                    if x > y:
+                        out_largest[k, old], out_sums[k, old] = x, t * math.exp(y - x) + s
+                    else:
+                        out_sums[k, old] = t + s * math.exp(x - y)
+
+    return join_columns
+
+
+_INTS, _REALS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+_JOBS = types.int64[:, ::1]
+
+
+def _signatures(number: Any) -> dict[str, Any]:
+    """The types of the arguments, where tiles hold numbers of this type."""
+    flat, table = number[::1], number[:, ::1]
+    return {
+        "run": types.void(
+            _int, _int, _JOBS, _JOBS, flat, _int, _JOBS, _TABLE, _TABLE, flat, flat, _int, flat, flat, _int, _REALS,
+            _REALS, _int,
+        ),
+        "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
+        "join_columns": types.void(_JOBS, table, table, _TABLE, _TABLE),
+    }  # fmt: skip
+
+
+@cache
+def compiled(name: str, double: bool = True) -> Any:
+    """``run``, ``join`` or ``join_columns``, compiled (about two seconds, once) or read from the disk.
+
+    numba keeps what it compiles beside this file, or else in the user's cache folder; where neither can be written, it
+    is compiled again in every process.
+    """
+    make = {"run": _make_run, "join": _make_join, "join_columns": _make_join_columns}[name]
+    signature = _signatures(types.float64 if double else types.float32)[name]
+    for keep in (True, False):
+        try:
+            return numba.njit([signature], nogil=True, error_model="numpy", cache=keep)(make(_fingerprint()))
+        except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full
+            if not keep:
+                raise
+    raise AssertionError

@@ -1,0 +1,126 @@
+"""The segments of a source as addresses: what the machine reads."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....grammar.errors import ProxforgeError
+from ....grammar.types import STATISTICS
+from ....stats_cache.source import Source
+from .layout import Ints, Layout, layout
+from .values import Axes
+
+RESIDENT = 1 << 29
+"""Bytes of segments that are kept as copies."""
+MAPPED = 256
+"""So many networks are read where they lie; each keeps a file open, so the segments of more are copied."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Segments in memory. ``addresses``: int64 ``[T]``. ``arrays``: what lies there; ``bytes``: of copies."""
+
+    addresses: Ints
+    arrays: list[NDArray[np.float32]]
+    bytes: int
+
+
+class Segments:
+    """All layers of the chosen networks, one after the other: the places 0 to T - 1. ``scale``: how many times larger
+    than in float64 a tile may be."""
+
+    def __init__(self, source: Source, networks: Sequence[int], scale: int) -> None:
+        self.places = [(n, layer) for n in networks for layer in range(source.networks[n].layers)]
+        self._source = source
+        self._scale = scale
+        self._copies = len(networks) > MAPPED
+        self._bounds: dict[str, float] = {}
+        self._axes: dict[str, Ints] = {}
+        self._layouts: dict[tuple[Axes, int, int], Layout] = {}
+        self._held: OrderedDict[tuple[str, int, int], Held] = OrderedDict()
+
+    def bounds(self, statistics: Sequence[str]) -> list[float]:
+        """The largest absolute value of an element of each statistic, in all networks of the source; inf where one is
+        not finite. ProxforgeError where the sizes of an axis do not agree."""
+        for name in statistics:
+            if name not in self._bounds:
+                self._learn(name)
+                facts = self._source.facts(name)
+                known = facts.low is not None and facts.high is not None and not facts.nonfinite
+                self._bounds[name] = max(abs(facts.low or 0.0), abs(facts.high or 0.0)) if known else np.inf
+        return [self._bounds[name] for name in statistics]
+
+    def _learn(self, statistic: str) -> None:
+        """The sizes of the axes at every place."""
+        shapes = np.array([self._source.shape(n, statistic, layer) for n, layer in self.places], np.int64)
+        type_ = STATISTICS[statistic].type
+        for axis, found in zip((type_.rows, type_.cols), shapes.T.copy(), strict=True):
+            known = self._axes.setdefault(axis, found)
+            if not np.array_equal(known, found):
+                network, layer = self.places[int(np.argmax(known != found))]
+                message = f"the axis '{axis}' of {statistic} has another size than elsewhere in layer {layer}"
+                raise ProxforgeError("cache", f"{message} of network {network}; collect the statistics again")
+
+    def layout(self, axes: Axes, start: int, stop: int) -> Layout:
+        """Where the elements of Matrices of a type lie, from place ``start`` to ``stop``."""
+        key = (axes, start, stop)
+        if key not in self._layouts:
+            rows, columns = (self._axes[axis][start:stop] for axis in axes)
+            self._layouts[key] = layout(rows, columns, self._scale)
+        return self._layouts[key]
+
+    def segment(self, statistic: str, place: int) -> NDArray[np.float32]:
+        """One segment, ``[rows, cols]``."""
+        network, layer = self.places[place]
+        return self._source.read(network, statistic, layer)
+
+    def held(self, statistic: str, start: int, stop: int) -> Held:
+        """The segments of a statistic from place ``start`` to ``stop``; while the answer lives, so do they."""
+        key = (statistic, start, stop)
+        found = self._held.pop(key, None) or self._read(*key)
+        self._held[key] = found
+        while sum(h.bytes for h in self._held.values()) > RESIDENT and len(self._held) > 1:
+            self._held.popitem(last=False)
+        return found
+
+    def _read(self, statistic: str, start: int, stop: int) -> Held:
+        arrays = [np.ascontiguousarray(self.segment(statistic, p)) for p in range(start, stop)]
+        if self._copies:
+            sizes = np.array([a.size for a in arrays], np.int64)
+            packed = np.concatenate([a.ravel() for a in arrays])
+            return Held(packed.ctypes.data + 4 * (np.cumsum(sizes) - sizes), [packed], packed.nbytes)
+        return Held(np.array([a.ctypes.data for a in arrays], np.int64), arrays, 0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The places from ``start`` to ``stop``, as a program sees them. ``statistics``: its table; ``bounds``: of the
+    absolute values of their elements."""
+
+    segments: Segments
+    statistics: Sequence[str]
+    bounds: list[float]
+    start: int
+    stop: int
+
+    @property
+    def layers(self) -> int:
+        """How many places."""
+        return self.stop - self.start
+
+    def layout(self, axes: Axes) -> Layout:
+        """See `Segments.layout`."""
+        return self.segments.layout(axes, self.start, self.stop)
+
+    def held(self, statistic: int) -> Held:
+        """See `Segments.held`, of an entry of the program's table."""
+        return self.segments.held(self.statistics[statistic], self.start, self.stop)
+
+    def segment(self, statistic: int, place: int) -> NDArray[np.float32]:
+        """See `Segments.segment`, of an entry of the program's table and a place of the part."""
+        return self.segments.segment(self.statistics[statistic], self.start + place)

@@ -1,0 +1,137 @@
+"""Sums that need no sweep of their own: Σ (a + s) follows from Σ a, Σ (a @ b) from sums of columns and of rows.
+
+A rule is exact while every element is in float32's range, which `BOUNDS` proves; what is outside is computed as a
+whole. The rules are written once, against `Known`: a planner answers with what it has to prepare, a group of layers
+with values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....grammar.reference import FLOAT32_MAX
+from .emit import ABSOLUTES, PRODUCTS, SQUARES
+from .values import Value
+
+Array = NDArray[np.float64]
+
+PRODUCT = "matmul.mm"
+
+
+class Known(Protocol):
+    """What a rule may ask for, each ``[T]``; ``x`` is the number of a value."""
+
+    def sum(self, x: int, within: int) -> Array:
+        """Σ x; of a Scalar the Scalar times the elements of the Matrix ``within`` that it is a part of."""
+
+    def scalar(self, x: int) -> Array:
+        """A Scalar."""
+
+    def total(self, kind: int, *matrices: int) -> Array:
+        """A total of all elements."""
+
+    def affine(self, x: int) -> tuple[Array, Array]:
+        """s and t of x = (a - s) t."""
+
+    def count(self, x: int) -> Array:
+        """The number of elements."""
+
+    def over_columns(self, x: int, function: Callable[[Array, Array], Array]) -> Array:
+        """The sum over the columns of a function of their largest element and their sum of exp(element - largest)."""
+
+    def rows(self, x: int) -> Array:
+        """The number of rows."""
+
+    def inner(self, a: int, b: int) -> Array:
+        """The sum over k of (the sum of column k of a) times (the sum of row k of b)."""
+
+
+Rule = Callable[[Known, int, Value], Array]
+
+
+def _plus(known: Known, x: int, v: Value) -> Array:
+    a, b = (known.sum(y, x) for y in v.args)
+    return a + b
+
+
+def _minus(known: Known, x: int, v: Value) -> Array:
+    a, b = (known.sum(y, x) for y in v.args)
+    return a - b
+
+
+def _times(known: Known, x: int, v: Value) -> Array:
+    matrix, scalar = v.args if v.name == "mul.ms" else v.args[::-1]
+    return known.sum(matrix, x) * known.scalar(scalar)
+
+
+def _normalized(known: Known, x: int, v: Value) -> Array:
+    mean, scale = known.affine(x)
+    return (mean + scale) * 0.0  # NaN where it has no value
+
+
+def _log_softmax(known: Known, x: int, v: Value) -> Array:
+    (a,) = v.args
+    return known.sum(a, x) - known.rows(a) * known.over_columns(a, lambda largest, sums: largest + np.log(sums))
+
+
+SUMS: dict[str, Rule] = {
+    "identity.m": lambda known, x, v: known.sum(v.args[0], x),
+    "neg.m": lambda known, x, v: -known.sum(v.args[0], x),
+    "abs.m": lambda known, x, v: known.total(ABSOLUTES, v.args[0]),
+    "square.m": lambda known, x, v: known.total(SQUARES, v.args[0]),
+    **dict.fromkeys(("add.mm", "add.ms", "add.sm"), _plus),
+    **dict.fromkeys(("sub.mm", "sub.ms", "sub.sm"), _minus),
+    "mul.mm": lambda known, x, v: known.total(PRODUCTS, *v.args),
+    "mul.ms": _times,
+    "mul.sm": _times,
+    "div.ms": lambda known, x, v: known.sum(v.args[0], x) / known.scalar(v.args[1]),
+    "normalize.m": _normalized,
+    "softmax.m": lambda known, x, v: known.over_columns(v.args[0], lambda largest, sums: sums / sums),
+    "log_softmax.m": _log_softmax,
+    PRODUCT: lambda known, x, v: known.inner(*v.args),
+}
+"""Σ x by the opcode of x. What rounding leaves of 0 is 0: the sum of normalize(a)."""
+UNGUARDED = frozenset(("identity.m", "neg.m", "abs.m", "normalize.m", "softmax.m"))
+"""Rules that hold whatever the operand: no element can leave the range."""
+
+_LOG = 89.0
+"""No logarithm of a number in float32's range is larger."""
+_ROOT = 1e6
+"""The square root of the number of elements is no larger: a bound of (x - mean)/std."""
+_MODERATE = 1e3
+"""Σ log_softmax(a) is a difference of sums of a: so large may its elements be, or too many digits cancel."""
+
+
+def _unit(x: Any) -> Any:
+    return np.ones_like(x)
+
+
+def _exp(x: Any) -> Any:
+    return np.exp(np.minimum(x, 2 * _LOG))
+
+
+BOUNDS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("identity.m", "abs.m", "neg.m", "relu.m", "leaky_relu.m", "mish.m"), lambda a: a),
+    **dict.fromkeys(("sigmoid.m", "softmax.m", "tanh.m", "sign.m", "heaviside.m", "min_max.m"), _unit),
+    **dict.fromkeys(("log.m", "abslog.m"), lambda a: _unit(a) * _LOG),
+    "log_softmax.m": lambda a: np.where(a <= _MODERATE, 2.0 * a + _LOG, np.inf),
+    "normalize.m": lambda a: _unit(a) * _ROOT,
+    "sqrt.m": np.sqrt,
+    "square.m": np.square,
+    "pow4.m": lambda a: np.square(np.square(a)),
+    "exp.m": _exp,
+    **{f"{name}.{kinds}": np.add for name in ("add", "sub") for kinds in ("mm", "ms", "sm")},
+    **{f"mul.{kinds}": np.multiply for kinds in ("mm", "ms", "sm")},
+    "div.ms": np.divide,
+}
+"""Bounds of the absolute value of an element from those of the operands (of a Scalar: its absolute value). Other ops
+are not bounded."""
+
+
+def in_bounds(bound: Any) -> Any:
+    """A bound beyond float32's largest number becomes inf: so may the element."""
+    return np.where(bound > FLOAT32_MAX, np.inf, bound)

@@ -1,0 +1,130 @@
+"""One sweep: the machine over all jobs, on all threads, and what the jobs leave joined to what the layers have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .emit import LOWEST, MAX, MIN, PAD
+from .layout import WIDEST, Ints, Layout
+from .machine import ROW, ROW_END, WIDTH, compiled
+from .plan import Sweep, Total
+from .rules import COLUMNWISE
+from .threads import SHARES, Threads
+
+Array = NDArray[np.float64]
+Numbers = NDArray[Any]
+"""In the format of the tiles."""
+
+SMALL_WORK = 1 << 20
+"""Elements times instructions that are not worth a second thread."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a sweep leaves behind: totals ``[T]``; by Matrix, for all columns of all layers in a row, the largest
+    element and the sum of exp(element - largest) (NaN where that has no value), and the sums of columns and of rows."""
+
+    totals: dict[Total, Array]
+    columns: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    column_sums: dict[int, Array] = field(default_factory=dict)
+    row_sums: dict[int, Array] = field(default_factory=dict)
+
+
+def sweep_over(
+    sweep: Sweep,
+    where: Layout,
+    addresses: Ints,
+    scalars: Array,
+    columns: Mapping[int, tuple[Array, Array]],
+    number: type[np.floating[Any]],
+    threads: Threads,
+) -> Left:
+    """Runs a sweep. ``addresses``: ``[segments of the sweep, T]``. ``scalars``: ``[rows of the plan, T]``. ``columns``:
+    of the Matrices that it takes softmax of, see `Left`. ``number``: float64 or float32."""
+    capacity = WIDEST * (8 // np.dtype(number).itemsize) + PAD
+    totals = _first_totals(sweep, len(where.jobs))
+    new = np.full((len(sweep.columns), where.new_columns), LOWEST, number)
+    sums = np.zeros_like(new)
+    largest, factors = _factors(sweep, int(where.old_columns[-1]) + PAD, columns, number)
+    column_sums = np.zeros((len(sweep.column_sums), where.new_columns))
+    row_sums = np.zeros((len(sweep.row_sums), where.new_rows))
+    double = number is np.float64
+    run = compiled("run", double)
+
+    def share(bounds: tuple[int, int]) -> None:
+        run(
+            *bounds, where.jobs, sweep.code, threads.scratch(sweep.registers * capacity, number), capacity, addresses,
+            scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(), factors.ravel(),
+            largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
+        )  # fmt: skip
+
+    threads.each(share, _shares(where.jobs, len(sweep.code), threads.count))
+    left = Left(_joined(sweep, where, totals))
+    if sweep.columns:
+        left.columns.update(_joined_columns(sweep, where, new, sums))
+    for x, row in sweep.column_sums.items():
+        ends = int(where.old_columns[-1])
+        left.column_sums[x] = _gathered(where.column_places, column_sums[row], ends + 1)[:ends]
+    for x, row in sweep.row_sums.items():
+        left.row_sums[x] = _gathered(where.row_places, row_sums[row], int(where.old_rows[-1]))
+    return left
+
+
+def _gathered(places: Ints, values: Array, size: int) -> Array:
+    """The values added up at their places, one after the other."""
+    sums = np.zeros(size)
+    np.add.at(sums, places, values)
+    return sums
+
+
+def _first_totals(sweep: Sweep, jobs: int) -> Array:
+    """Totals of nothing, ``[J, S]``."""
+    totals = np.zeros((jobs, len(sweep.totals)))
+    for (kind, _), column in sweep.totals.items():
+        if kind in (MIN, MAX):
+            totals[:, column] = np.inf if kind == MIN else -np.inf
+    return totals
+
+
+def _factors(
+    sweep: Sweep, room: int, columns: Mapping[int, tuple[Array, Array]], number: type[np.floating[Any]]
+) -> tuple[Numbers, Numbers]:
+    """What the softmaxes of the sweep need of every column: its largest element and its factor."""
+    largest, factors = (np.zeros((len(sweep.factors), room), number) for _ in range(2))
+    for (name, x), row in sweep.factors.items():
+        high, total = columns[x]
+        largest[row, : len(high)] = high
+        factors[row, : len(high)] = COLUMNWISE[name][1](total)
+    return largest, factors
+
+
+def _joined(sweep: Sweep, where: Layout, totals: Array) -> dict[Total, Array]:
+    kinds = np.array([kind for kind, _ in sweep.totals], np.int64)
+    joined = np.empty((len(kinds), len(where.rows)))
+    compiled("join")(where.jobs, kinds, totals, joined)
+    return dict(zip(sweep.totals, joined, strict=True))
+
+
+def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) -> dict[int, tuple[Array, Array]]:
+    largest, total = (np.empty((len(sweep.columns), int(where.old_columns[-1]))) for _ in range(2))
+    compiled("join_columns", new.dtype == np.float64)(where.jobs, new, sums, largest, total)
+    total[np.isinf(largest) | (total == 0)] = np.nan  # inf - inf: an element is inf, or all are -inf
+    return {x: (largest[row], total[row]) for x, row in sweep.columns.items()}
+
+
+def _shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:
+    """Ranges of jobs of about the same work."""
+    if threads == 1:
+        return [(0, len(jobs))]
+    work = np.cumsum((jobs[:, ROW_END] - jobs[:, ROW]) * jobs[:, WIDTH])
+    if work[-1] * instructions < SMALL_WORK:
+        return [(0, len(jobs))]
+    count = min(len(jobs), threads * SHARES)
+    ends = np.searchsorted(work, work[-1] * np.arange(1, count + 1) / count) + 1
+    bounds = np.unique(np.concatenate(([0], np.minimum(ends, len(jobs)))))
+    return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))

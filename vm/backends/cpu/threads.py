@@ -1,0 +1,59 @@
+"""Threads over jobs. What is computed does not depend on how many there are."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+
+CACHE_LINE = 64
+SHARES = 4
+"""Parts of the work for each thread: an uneven part then costs little."""
+
+
+def available() -> int:
+    """The processors that this process may use, at most ``OMP_NUM_THREADS`` where that is set."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable, int(given)) if given.isdigit() and int(given) > 0 else usable
+
+
+class Threads:
+    """A pool of ``count`` threads, each with its own scratch memory."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, "proxforge-cpu") if count > 1 else None
+        self._local = threading.local()
+
+    def each(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
+        """Calls the function with every item; raises what it raises."""
+        if self._pool is None or len(items) < 2:
+            for item in items:
+                function(item)
+        else:
+            for _ in self._pool.map(function, items):
+                pass
+
+    def scratch(self, size: int, number: type[np.floating[Any]]) -> NDArray[Any]:
+        """Memory of the calling thread for at least so many numbers; what is in it is left from before."""
+        held: NDArray[Any] | None = getattr(self._local, "scratch", None)
+        if held is None or len(held) < size or held.dtype != number:
+            held = aligned(size, number)
+            self._local.scratch = held
+        return held
+
+
+def aligned(size: int, number: type[np.floating[Any]]) -> NDArray[Any]:
+    """So many zeros, from the beginning of a cache line: a vector that crosses two lines takes twice as long."""
+    extra = CACHE_LINE // np.dtype(number).itemsize
+    room = np.zeros(size + extra, number)
+    start = -room.ctypes.data % CACHE_LINE // room.itemsize
+    return room[start : start + size]
