@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Row:
     interval, ``spearman``, ``pearson``; ``partial_kendall``: tau-b given #params. None where a value does not exist.
     ``status``: ``ok``; why there is no score (see `Status`); ``target``: fewer than two different values were measured.
     ``baseline``: one of the four that look at no statistic. ``shape_only``: the score depends on the shapes alone.
+    ``seeds``: initialisations whose scores are averaged for every network; ``kendall_std``: deviation (unbiased) of tau
+    between these initialisations taken alone, None for one.
     """
 
     proxy: str
@@ -45,6 +47,8 @@ class Row:
     baseline: bool
     shape_only: bool
     formula: str
+    seeds: int = 1
+    kendall_std: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -55,7 +59,8 @@ class Row:
 class ScoreTable:
     """Proxies on ``n`` networks of a benchmark. ``split``: the part of the networks, ``backend``: what ran.
 
-    ``scores``: proxy as given -> float64 ``[n]``, one score per network (not finite where the proxy has none).
+    ``scores``: proxy as given -> float64 ``[n]``, one score per network (not finite where the proxy has none), the mean
+    over the initialisations; ``spread``: their deviation (unbiased) between the initialisations, empty for one.
     """
 
     benchmark: str
@@ -64,6 +69,7 @@ class ScoreTable:
     backend: str
     rows: tuple[Row, ...]
     scores: Mapping[str, Array] = field(repr=False, compare=False, default_factory=dict)
+    spread: Mapping[str, Array] = field(repr=False, compare=False, default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -107,26 +113,43 @@ def entries(formulas: Sequence[str | Proxy], pool: Pool | None = None) -> list[E
 
 
 def score_table(
-    name: str, proxies: Sequence[Entry], evaluator: Evaluator, targets: Mapping[str, Array], split: str = "all"
+    name: str,
+    proxies: Sequence[Entry],
+    evaluator: Evaluator | Sequence[Evaluator],
+    targets: Mapping[str, Array],
+    split: str = "all",
 ) -> ScoreTable:
     """The table of these proxies over the evaluator's networks.
 
-    ``targets``: name -> float64 ``[A]`` of those networks, in their order, NaN = not measured.
+    ``evaluator``: or one for each initialisation of the same networks; a proxy's score is then the mean over them, and
+    has a spread. ``targets``: name -> float64 ``[A]`` of those networks, in their order, NaN = not measured.
     """
-    result = evaluator.run([e.proxy.node for e in proxies])
-    scores = settled(result.scores)
-    params = np.asarray(evaluator.facts("params"))
+    evaluators = [evaluator] if isinstance(evaluator, Evaluator) else list(evaluator)
+    results = [one.run([e.proxy.node for e in proxies]) for one in evaluators]
+    each = np.stack([result.scores for result in results])  # [seed, proxy, network]
+    statuses = np.stack([result.status for result in results])
+    with np.errstate(invalid="ignore"):  # infinity less infinity, where the proxy has no score
+        scores = each[0] if len(each) == 1 else each.mean(axis=0)
+        spread = each.std(axis=0, ddof=1) if len(each) > 1 else None
+    params = np.asarray(evaluators[0].facts("params"))
     rows = []
-    for entry, values, status in zip(proxies, scores, result.status, strict=True):
+    for i, entry in enumerate(proxies):
+        status = Status(next((s for s in statuses[:, i] if s != Status.OK), Status.OK))
         for target, truth in targets.items():
-            rows.append(_row(entry, target, values, truth, params, Status(status)))
+            row = _row(entry, target, settled(scores[i : i + 1])[0], truth, params, status)
+            if len(each) > 1 and row.kendall is not None:
+                taus = [kendall(values, truth) for values in settled(each[:, i])]
+                known = [tau for tau in taus if tau is not None]
+                row = replace(row, kendall_std=float(np.std(known, ddof=1)) if len(known) == len(each) else None)
+            rows.append(replace(row, seeds=len(each)))
     return ScoreTable(
         name,
-        len(evaluator.networks),
+        len(evaluators[0].networks),
         split,
-        evaluator.backend,
+        evaluators[0].backend,
         tuple(rows),
-        {e.label: s for e, s in zip(proxies, result.scores, strict=True)},
+        {e.label: s for e, s in zip(proxies, scores, strict=True)},
+        {} if spread is None else {e.label: s for e, s in zip(proxies, spread, strict=True)},
     )
 
 

@@ -19,7 +19,7 @@ from ..vm.result import SAME, Status, judge
 
 Array = NDArray[np.float64]
 
-MEMORY = 1 << 28
+MEMORY = 1 << 30
 """Bytes of values that are kept between programs."""
 DISTURBANCE = 1e-13
 """Relative change of every computed number that tells rounding from a difference between networks."""
@@ -53,7 +53,7 @@ class Unchecked:
     def __init__(self, source: Source, networks: Sequence[int]) -> None:
         self._source = source
         self._networks = sorted(networks, key=lambda n: (source.networks[n].size.params, n))
-        self._values: OrderedDict[tuple[Node, int, int], Array] = OrderedDict()
+        self._values: OrderedDict[tuple[bytes, int, int], Array] = OrderedDict()
         self._bytes = 0
         self._noise: np.random.Generator | None = None
 
@@ -88,7 +88,7 @@ class Unchecked:
     def _only_rounding(self, root: Node, row: Array) -> bool:
         """Whether the differences are no larger than what a disturbance of every value does."""
         change = np.zeros(row.shape[1])
-        for seed in range(3):
+        for seed in range(2):
             self._noise = np.random.default_rng(seed)
             disturbed = np.array(list(self._scores(root)))
             change = np.maximum(change, np.abs(disturbed - row[0]))
@@ -122,29 +122,35 @@ class Unchecked:
     def _layer(self, nodes: list[Node], network: int, layer: int) -> dict[Node, Array]:
         values: dict[Node, Array] = {}
         for n in nodes:
-            key = (n, network, layer)
+            key = (n.digest, network, layer)
             kept = None if self._noise is not None else self._values.get(key)
             values[n] = self._value(n, values, network, layer) if kept is None else kept
-            if kept is None and self._noise is None and n.depth <= 3:  # what programs share
+            if kept is None and self._noise is None and n.args and n.depth <= 2:  # what many programs share
                 self._keep(key, values[n])
         return values
 
     def _value(self, n: Node, values: dict[Node, Array], network: int, layer: int) -> Array:
         if n.op is STATISTIC:
-            value = self._source.read(network, str(n.attr), layer).astype(np.float64)
+            value = self._segment(n, network, layer)
         elif n.op is NUMBER:
             value = np.asarray(float(n.attr))
         else:
             operands = [values[a] for a in n.args]
             if n.op.no_scalar and operands[0].ndim == 0:
                 raise TypeError(f"{n.op.name} has no form on a Scalar")
-            value = np.asarray(n.op.reference(*operands), np.float64)
+            value = in_range(np.asarray(n.op.reference(*operands), np.float64))
         if self._noise is not None:
-            value = value * (1 + DISTURBANCE * self._noise.standard_normal(value.shape))
-        return in_range(value)
+            value = in_range(value * (1 + DISTURBANCE * self._noise.standard_normal(value.shape)))
+        return value
 
-    def _keep(self, key: tuple[Node, int, int], value: Array) -> None:
+    def _segment(self, n: Node, network: int, layer: int) -> Array:
+        key = (n.digest, network, layer)
+        if key not in self._values:
+            self._keep(key, in_range(self._source.read(network, str(n.attr), layer).astype(np.float64)))
+        return self._values[key]
+
+    def _keep(self, key: tuple[bytes, int, int], value: Array) -> None:
         self._values[key] = value
         self._bytes += value.nbytes
-        while self._bytes > MEMORY:
+        while self._bytes > MEMORY and len(self._values) > 1:
             self._bytes -= self._values.popitem(last=False)[1].nbytes

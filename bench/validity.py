@@ -24,14 +24,19 @@ from ..vm.result import Status
 from .unchecked import Unchecked, UncheckedPool
 
 BATCH = 1000
+NODES = 100_000
+"""Values in a pool before a new one is begun: what programs share is made once."""
 SHOWN = 1000
 """Missed or falsely rejected programs that are listed."""
+PHASES = ("known", "check", "compile", "run")
 
 
 @dataclass
 class Validity:
-    """What was found. ``rejected``: kind of error -> blind programs. ``invalid``: cause when run -> programs; ``caught``:
-    those of them that were rejected. ``false``: rejected programs that have a score. ``missed``: (formula, cause) of
+    """What was found.
+
+    ``rejected``: kind of error -> blind programs. ``invalid``: cause when run -> programs; ``caught``: those of them
+    that were rejected. ``false``: rejected programs that have a score. ``missed``: (formula, cause) of
     invalid programs that compile. ``seconds``: ``check`` and ``compile`` of the ``typed`` programs that type-check, and
     ``run`` of all."""
 
@@ -42,7 +47,7 @@ class Validity:
     caught: Counter[str] = field(default_factory=Counter)
     false: list[tuple[str, str]] = field(default_factory=list)
     missed: list[tuple[str, str]] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     @property
     def sharpness(self) -> float | None:
@@ -114,12 +119,16 @@ class _Trial:
         self._analyser = analyser
         self._unchecked = unchecked
         self._evaluator = Evaluator(source, range(len(source.networks)), backend_name=backend)
+        self._pool = canonical_pool()
         self._causes: dict[bytes, str | None] = {}
         self._status: dict[bytes, str] = {}
 
     def batch(self, genotypes: Sequence[Genotype]) -> None:
         """Compiles and runs some programs."""
-        found, pool = self._found, canonical_pool()
+        found = self._found
+        if len(self._pool) > NODES:
+            self._pool = canonical_pool()
+        pool = self._pool
         found.blind += len(genotypes)
         roots: list[tuple[Genotype, Node]] = []
         for genotype in genotypes:
@@ -132,11 +141,11 @@ class _Trial:
         errors = self._analyser.check([root for _, root in roots])
         found.seconds["check"] += time.process_time() - began
         accepted = []
-        for (genotype, root), error in zip(roots, errors, strict=True):
-            if error is None:
+        for (genotype, root), refused in zip(roots, errors, strict=True):
+            if refused is None:
                 accepted.append(root)
             else:
-                self._rejected(genotype, error)
+                self._rejected(genotype, refused)
         if accepted:
             self._accepted(accepted)
 

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 SAME = 9.9e-11
 """Scores within this relative distance of each other are one score for every network (a run allows 1e-10)."""
-MEMORY = 8_000
+MEMORY = 20_000
 """Values that an analysis remembers at most between two calls."""
 CHUNK = 2_000
 """Programs that are analysed together."""

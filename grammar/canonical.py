@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
@@ -12,8 +13,8 @@ import numpy as np
 from .expr import Node, Pool
 from .ops import FACT, NUMBER, OPS, Form, Op
 from .reference import in_range
-from .rules import RULES, Args, Rule, product_side, unordered
-from .types import Kind
+from .rules import RULES, Args, Rule, Term, product_side, unordered
+from .types import Kind, Type
 
 
 class CanonicalPool(Pool):
@@ -21,16 +22,70 @@ class CanonicalPool(Pool):
 
     def __init__(self) -> None:
         super().__init__(_rewritten)
+        self._built: dict[tuple[object, ...], Node] = {}
         self._magnitudes: dict[Node, Node] = {}
         self._sides: dict[Node, int] = {}
-
-    def make(self, name: str, *args: Node) -> Node:
-        """The node of an op, by its name."""
-        return self.apply(OPS[name], *args)
 
     def like(self, node: Node, value: float) -> Node:
         """A number that joins with the node."""
         return self.number(value, Kind.SCORE if node.type.kind is Kind.SCORE else Kind.SCALAR)
+
+    def built(self, op: Op, args: Args, type_: Type | None = None) -> Node:
+        """The canonical node of an op on operands that fit; ``type_``: of the op on them, where it is known."""
+        key = (op.name, *args)
+        node = self._built.get(key)
+        if node is None:
+            term = self._step(op, args)
+            node = self._built[key] = self.plain(op, args, type_) if term is None else self.build(term)
+        return node
+
+    def build(self, term: Term) -> Node:
+        """The canonical node of a term. Without recursion: a rule can reach down as far as the term goes."""
+        todo: list[Term | _Join | _Keep] = [term]
+        done: list[Node] = []
+        while todo:
+            item = todo.pop()
+            if isinstance(item, Node):
+                done.append(item)
+            elif isinstance(item, tuple):
+                if isinstance(item[1], tuple) or isinstance(item[-1], tuple):
+                    todo.append(_Join(item[0], len(item) - 1))
+                    todo += item[:0:-1]
+                elif item in self._built:
+                    done.append(self._built[item])
+                else:
+                    op, operands = OPS[item[0]], item[1:]
+                    todo += (_Keep(item), self._step(op, operands) or self.plain(op, operands))
+            elif isinstance(item, _Keep):
+                self._built[item.key] = done[-1]
+            else:
+                args = done[-item.count :]
+                del done[-item.count :]
+                todo.append((item.name, *args))
+        return done[0]
+
+    def _step(self, op: Op, args: Args) -> Term | None:
+        """Numbers are folded; else the first rule that applies; else commutative operands in their order; else None."""
+        if args[0].op is NUMBER:
+            folded = self._folded(op, args)
+            if folded is not None:
+                return folded
+        for rule in _rules(op.name, *[a.op.name for a in args]):
+            if rule.condition(self, args):
+                return rule.rewrite(self, args)
+        if op.commutative and unordered(self, args):
+            return (op.name, args[1], args[0])
+        return None
+
+    def _folded(self, op: Op, args: Args) -> Node | None:
+        """f(numbers) is a number, where the value is in float32's range; elsewhere it stays as it is written."""
+        if op.form is Form.LAYERS or args[-1].op is not NUMBER:
+            return None
+        if op.name == "neg":
+            return self.like(args[0], -float(args[0].attr))
+        with np.errstate(all="ignore"):
+            value = float(in_range(np.asarray(op.reference(*(np.asarray(a.attr, np.float64) for a in args)))))
+        return self.like(args[0], value) if math.isfinite(value) else None
 
     def magnitude(self, node: Node) -> Node:
         """What has the same absolute value, without the abs and the signs that it does not need."""
@@ -39,10 +94,14 @@ class CanonicalPool(Pool):
     def _magnitude(self, x: Node) -> Node:
         if x.op.name not in _THROUGH:
             return x
-        found = [self._magnitudes[a] for a in x.args]
+        found = tuple(self._magnitudes[a] for a in x.args)
         if x.op.name in ("neg", "abs"):
             return found[0]
-        return x if all(f is a for f, a in zip(found, x.args, strict=True)) else self.make(x.op.name, *found)
+        if found == x.args:
+            return x
+        made = self.built(x.op, found)
+        self._magnitudes[made] = made
+        return made
 
     def side(self, node: Node) -> int:
         """1: no element is negative, -1: none is positive (NaN may be among them), 0: not known.
@@ -64,6 +123,21 @@ class CanonicalPool(Pool):
         if x.op.name in ("neg", "-"):
             sides[-1] = -sides[-1]
         return sides[0] if sides[0] == sides[-1] else 0
+
+
+@dataclass(slots=True)
+class _Join:
+    """Still to do: an op on the last nodes."""
+
+    name: str
+    count: int
+
+
+@dataclass(slots=True)
+class _Keep:
+    """Still to do: the last node is the canonical one of this term."""
+
+    key: tuple[object, ...]
 
 
 _THROUGH = frozenset(("neg", "abs", "*", "/", "sign", "tanh"))
@@ -101,28 +175,9 @@ def _rules(op: str, *operands: str) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule.op == op and rule.fits(operands))
 
 
-def _rewritten(pool: Pool, op: Op, args: Args) -> Node | None:
-    """Numbers are folded; else the first rule that applies; else commutative operands in their order; else None."""
+def _rewritten(pool: Pool, op: Op, args: Args, type_: Type) -> Node:
     assert isinstance(pool, CanonicalPool)
-    if args[0].op is NUMBER:
-        folded = _folded(pool, op, args)
-        if folded is not None:
-            return folded
-    for rule in _rules(op.name, *[a.op.name for a in args]):
-        if rule.condition(pool, args):
-            return rule.rewrite(pool, args)
-    if op.commutative and unordered(pool, args):
-        return pool.apply(op, args[1], args[0])
-    return None
-
-
-def _folded(pool: CanonicalPool, op: Op, args: Args) -> Node | None:
-    """f(numbers) is a number, where the value is in float32's range; elsewhere it stays as it is written."""
-    if op.form is Form.LAYERS or not all(a.op is NUMBER for a in args):
-        return None
-    with np.errstate(all="ignore"):
-        value = float(in_range(np.asarray(op.reference(*(np.asarray(a.attr, np.float64) for a in args)))))
-    return pool.like(args[0], value) if math.isfinite(value) else None
+    return pool.built(op, args, type_)
 
 
 def canonical_pool() -> CanonicalPool:

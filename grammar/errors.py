@@ -46,7 +46,7 @@ class ProxyError(ProxforgeError):
     """A text that is not a valid proxy.
 
     ``kind`` is one of ``syntax name type shape domain nonfinite constant size``. ``str(error)`` shows the line of the
-    text with a caret under the place. ``digest``: of the sub-expression at fault, where the error is not about the text.
+    text with a caret under the place. ``digest``: of the sub-expression at fault, where it is not the text's.
     """
 
     def __init__(

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NoReturn
 
 import numpy as np
 
 from . import facts as f
 from .errors import ProxyError, nearest
 from .ops import FACT, NUMBER, OPS, STATISTIC, Form, Op
-from .reference import in_range
+from .reference import FLOAT32_MAX, FLOAT32_TINY, in_range
 from .types import ALIASES, NETWORK_FACTS, SCALAR, SCORE, STATISTICS, Kind, Type, matrix
 
 MAX_DEPTH = 256
@@ -40,15 +41,18 @@ class Node:
         self.facts = facts
         self.digest = digest
         inside = op.form is not Form.LAYERS  # the std of one layer has no value: a number of layers is no number
-        self.numeric: bool = op is NUMBER or (bool(args) and inside and all(a.numeric for a in args))
-        self.depth: int = 1 + max([a.depth for a in args], default=0)
+        self.numeric: bool = op is NUMBER or (bool(args) and inside and args[0].numeric and args[-1].numeric)
+        self.depth: int = 1 + max(args[0].depth, args[-1].depth) if args else 1
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a node belongs to the pool that made it and cannot be copied or stored; keep text(node)")
 
     def __repr__(self) -> str:
         return f"<Node {self.op.name}{list(self.args) if self.depth < 4 else ''} {self.attr or ''}: {self.type}>"
 
 
-Rewrite = Callable[["Pool", Op, tuple[Node, ...]], Node | None]
-"""Gives an equal, simpler node, or None where nothing applies."""
+Rewrite = Callable[["Pool", Op, tuple[Node, ...], Type], Node]
+"""Gives the node of an op on operands that fit, of the type that it has: an equal, simpler node, or `Pool.plain`."""
 
 
 class Pool:
@@ -77,9 +81,9 @@ class Pool:
 
     def number(self, value: float, kind: Kind = Kind.SCALAR) -> Node:
         """The leaf of a number, a Scalar or a Score. ProxyError ``nonfinite`` outside float32's range."""
-        inside = float(in_range(np.asarray(value, np.float64)))
-        if not math.isfinite(inside):
+        if not abs(value) <= FLOAT32_MAX:
             raise ProxyError("nonfinite", f"the number {value:g} exceeds float32's range (3.4e38)")
+        inside = value if abs(value) >= FLOAT32_TINY else 0.0
         return self._make(NUMBER, (), inside + 0.0, SCALAR if kind is Kind.SCALAR else SCORE, f.known(inside))
 
     def apply(self, op: Op, *args: Node) -> Node:
@@ -92,11 +96,11 @@ class Pool:
             )
         args = _coerced(self, op, args)
         type_ = _result(op, args)
-        if self._rewrites is not None:
-            found = self._rewrites(self, op, args)
-            if found is not None:
-                return found
-        return self._make(op, args, "", type_, None)
+        return self.plain(op, args, type_) if self._rewrites is None else self._rewrites(self, op, args, type_)
+
+    def plain(self, op: Op, args: tuple[Node, ...], type_: Type | None = None) -> Node:
+        """The node ``op(args)`` as it is, never rewritten. ``type_``: its type, where it is known."""
+        return self._make(op, args, "", _result(op, args) if type_ is None else type_, None)
 
     def score(self, node: Node) -> Node:
         """The expression as a Score: a Matrix is reduced by ``mean``, a Scalar by ``layer_mean``."""
@@ -109,8 +113,9 @@ class Pool:
         key = (op.name, attr, type_.kind, *map(id, args))
         node = self._nodes.get(key)
         if node is None:
-            digest = blake2b(b"".join([_own(op.name, attr, type_.kind), *[a.digest for a in args]]), digest_size=16)
-            node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), digest.digest())
+            below = [a.digest for a in args]
+            digest = blake2b(b"".join([_own(op.name, attr, type_.kind), *below]), digest_size=16).digest()
+            node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), digest)
             if node.depth > MAX_DEPTH:
                 raise ProxyError("size", f"more than {MAX_DEPTH} nested operations; split or shorten the formula")
             self._nodes[key] = node

@@ -75,7 +75,7 @@ def negated(args: tuple[Facts, ...], kinds: Kinds) -> Facts:
     x = args[0]
     if x.value is not None:
         return known(-x.value)
-    return replace(x, nonnegative=False, zero_min=False)
+    return replace(x, nonnegative=False, zero_min=False) if x.nonnegative or x.zero_min else x
 
 
 def absolute(args: tuple[Facts, ...], kinds: Kinds) -> Facts:

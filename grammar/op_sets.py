@@ -68,12 +68,14 @@ PUBLISHED_SETS: Mapping[str, OpSet] = {
             "inner product": "`dot`",
             "matrix-matrix product": "`@`",
             "heaviside": "0 at 0, as its vectors and matrices have it; its scalars give 1",
-            "elementwise minimum and maximum": "`a - relu(a - b)`, `b + relu(a - b)`; `min` and `max` are reductions here",
+            "elementwise minimum and maximum": "`a - relu(a - b)`, `b + relu(a - b)`; `min` and `max` reduce here",
             "constants": "numbers",
         },
         {
             "sin, cos, tan and their inverses": "no proxy uses them; `register` adds them",
-            "vectors: outer product, row and column norms, means, standard deviations and broadcasts": "the language has no vectors",
+            "vectors: outer product, row and column norms, means, standard deviations and broadcasts": (
+                "the language has no vectors"
+            ),
             "transpose": "left out: most reductions do not see it, and `gram` is the product that needs it",
             "uniform, gaussian": "a score is a function of the network, not of chance",
         },

@@ -174,9 +174,9 @@ def locate(error: ProxyError, text: str) -> ProxyError:
     """The error with the place where the sub-expression at fault (its ``digest``) is first written; where it is only
     implied, with that of the last expression."""
     program = _Program(canonical_pool())
-    at = 0
-    for form, token, at, count in read(text):
+    place = 0
+    for form, token, place, count in read(text):  # noqa: B007  (the last one is used after the loop)
         program.take(form, token, count)
         if program.latest == error.digest:
             break
-    return placed(error, text, at)
+    return placed(error, text, place)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .expr import Node
 from .ops import STATISTIC
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 Args = tuple[Node, ...]
 Condition = Callable[["CanonicalPool", Args], bool]
-Rewrite = Callable[["CanonicalPool", Args], Node]
+Term = Node | tuple[Any, ...]
+"""A node that is there, or (op, operand, ..) with terms for the operands."""
+Rewrite = Callable[["CanonicalPool", Args], Term]
 
 
 def _always(pool: CanonicalPool, a: Args) -> bool:
@@ -39,7 +41,7 @@ def _always(pool: CanonicalPool, a: Args) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``algebra`` is the rule in words (``s`` a Scalar, ``c`` a number), ``rewrite`` gives the new node.
+    """``algebra`` is the rule in words (``s`` a Scalar, ``c`` a number), ``rewrite`` gives the new term.
 
     It applies to ``op`` where the ops of its operands are ``first`` and ``second`` (if given) and the ``condition``
     holds. ``rounding``: the two sides may differ in their last digits.
@@ -134,38 +136,33 @@ def _operand(i: int) -> Rewrite:
 
 def _as(name: str) -> Rewrite:
     """Another op on the same operands."""
-    return lambda pool, a: pool.make(name, *a)
+    return lambda pool, a: (name, *a)
 
 
-def _within(outer: str, *inner: str) -> Rewrite:
-    """f(g(x)) -> outer(inner(x))."""
+def _within(*outer: str) -> Rewrite:
+    """f(g(x)) -> outer(x), the outermost op first."""
+    return lambda pool, a: _called(outer, a[0].args[0])
 
-    def rewrite(pool: CanonicalPool, a: Args) -> Node:
-        x = a[0].args[0]
-        for name in (*inner[::-1], outer):
-            x = pool.make(name, x)
-        return x
 
-    return rewrite
+def _called(ops: tuple[str, ...], x: Term) -> Term:
+    for f in ops[::-1]:
+        x = (f, x)
+    return x
 
 
 def _outwards(name: str, i: int) -> Rewrite:
     """f(.., -x, ..) -> -f(.., x, ..)."""
-    return lambda pool, a: pool.make(
-        "neg", pool.make(name, *(pool.make("neg", x) if j == i else x for j, x in enumerate(a)))
-    )
+    return lambda pool, a: ("neg", (name, *(("neg", x) if j == i else x for j, x in enumerate(a))))
+
+
+def _unsigned(name: str) -> Rewrite:
+    """f(-x, -y) -> f(x, y)."""
+    return lambda pool, a: (name, *(x.args[0] for x in a))
 
 
 def _merged(name: str, *outer: str) -> Rewrite:
     """name(a, ..) -> outer(name(|a|, ..)), with magnitudes for the operands."""
-
-    def rewrite(pool: CanonicalPool, a: Args) -> Node:
-        x = pool.make(name, *map(pool.magnitude, a))
-        for f in outer[::-1]:
-            x = pool.make(f, x)
-        return x
-
-    return rewrite
+    return lambda pool, a: _called(outer, (name, *map(pool.magnitude, a)))
 
 
 _Match = Callable[["CanonicalPool", Node, Node], bool]
@@ -183,10 +180,10 @@ def _times(f: str, algebra: str, match: _Match, g: str) -> Rule:
     def condition(pool: CanonicalPool, a: Args) -> bool:
         return f in (a[0].op.name, a[1].op.name) and found(pool, a) is not None
 
-    def rewrite(pool: CanonicalPool, a: Args) -> Node:
+    def rewrite(pool: CanonicalPool, a: Args) -> Term:
         x = found(pool, a)
         assert x is not None
-        return pool.make(g, x) if g else x
+        return (g, x) if g else x
 
     return Rule("*", algebra, rewrite, condition=condition)
 
@@ -226,6 +223,8 @@ RULES: tuple[Rule, ...] = (
     Rule("nuclear_norm", "nuclear_norm(-x) = nuclear_norm(x)", _within("nuclear_norm"), "neg", rounding=True),
     *(Rule(f, f"{f}(-x) = -{f}(x)", _within("neg", f), "neg") for f in _ODD),
     *(Rule(f, f"{f}(-x) = -{g}(x)", _within("neg", g), "neg") for f, g in _MIRRORED),
+    *(Rule(f, f"-a {f} -b = a {f} b", _unsigned(f), "neg", "neg") for f in "*@"),
+    Rule("dot", "dot(-a, -b) = dot(a, b)", _unsigned("dot"), "neg", "neg"),
     *(Rule(f, f"-a {f} b = -(a {f} b)", _outwards(f, 0), "neg") for f in "*/@"),
     *(Rule(f, f"a {f} -b = -(a {f} b)", _outwards(f, 1), "", "neg") for f in "*@"),
     *(Rule(f, f"-c {f} b = -(c {f} b)", _outwards(f, 0), "number", condition=_below_zero(0)) for f in "*/"),
@@ -233,7 +232,7 @@ RULES: tuple[Rule, ...] = (
     Rule("dot", "dot(-a, b) = -dot(a, b)", _outwards("dot", 0), "neg"),
     Rule("dot", "dot(a, -b) = -dot(a, b)", _outwards("dot", 1), "", "neg"),
     *(Rule(f, f"{f}(-sign(x)) = heaviside(-x)",
-           lambda pool, a: pool.make("heaviside", pool.make("neg", a[0].args[0].args[0])), "neg",
+           lambda pool, a: ("heaviside", ("neg", a[0].args[0].args[0])), "neg",
            condition=lambda pool, a: a[0].args[0].op.name == "sign") for f in ("relu", "sqrt", "heaviside")),
     # what is on one side of 0
     *(Rule(f, f"{f}(x) = x where x >= 0", _operand(0), condition=_positive) for f in ("abs", "relu", "leaky_relu")),
@@ -241,7 +240,7 @@ RULES: tuple[Rule, ...] = (
     Rule("heaviside", "heaviside(x) = sign(x) where x >= 0", _as("sign"), condition=_positive),
     Rule("l1_norm", "l1_norm(x) = normalized_sum(x) where x >= 0", _as("normalized_sum"), condition=_positive),
     Rule("l1_norm", "l1_norm(x) = -normalized_sum(x) where x <= 0",
-         lambda pool, a: pool.make("neg", pool.make("normalized_sum", a[0])), condition=_negative),
+         lambda pool, a: ("neg", ("normalized_sum", a[0])), condition=_negative),
     Rule("normalized_sum", "normalized_sum(x) = l1_norm(y) where x = abs(y)", _merged("l1_norm"), condition=_absolute),
     # absolute values
     *(Rule(f, f"{f}(x) = {f}(y) where abs(x) = abs(y), as of a * abs(b) and a * b", _merged(f), condition=_magnified)
@@ -273,22 +272,22 @@ RULES: tuple[Rule, ...] = (
     # numbers
     Rule("+", "0 + x = x", _operand(1), "number", condition=_value(0, 0.0)),
     Rule("+", "x + 0 = x", _operand(0), "", "number", _value(1, 0.0)),
-    Rule("-", "x - c = -c + x", lambda pool, a: pool.make("+", pool.make("neg", a[1]), a[0]), "", "number"),
-    Rule("-", "c - x = -(x - c)", lambda pool, a: pool.make("neg", pool.make("-", a[1], a[0])), "number"),
+    Rule("-", "x - c = -c + x", lambda pool, a: ("+", ("neg", a[1]), a[0]), "", "number"),
+    Rule("-", "c - x = -(-c + x)", lambda pool, a: ("neg", ("+", ("neg", a[0]), a[1])), "number"),
     Rule("*", "1 * x = x", _operand(1), "number", condition=_value(0, 1.0)),
     Rule("*", "x * 1 = x", _operand(0), "", "number", _value(1, 1.0)),
     Rule("/", "x / 1 = x", _operand(0), "", "number", _value(1, 1.0)),
     Rule("/", "x / c = (1/c) * x where c is a power of 2",
-         lambda pool, a: pool.make("*", pool.like(a[0], 1.0 / float(a[1].attr)), a[0]), "", "number", _power_of_two),
+         lambda pool, a: ("*", pool.like(a[0], 1.0 / float(a[1].attr)), a[0]), "", "number", _power_of_two),
     # sums, differences and products
-    Rule("+", "-a + b = b - a", lambda pool, a: pool.make("-", a[1], a[0].args[0]), "neg"),
-    Rule("+", "a + -b = a - b", lambda pool, a: pool.make("-", a[0], a[1].args[0]), "", "neg"),
-    Rule("-", "a - -b = a + b", lambda pool, a: pool.make("+", a[0], a[1].args[0]), "", "neg"),
-    Rule("-", "-a - b = -(a + b)", lambda pool, a: pool.make("neg", pool.make("+", a[0].args[0], a[1])), "neg"),
+    Rule("+", "-a + b = b - a", lambda pool, a: ("-", a[1], a[0].args[0]), "neg"),
+    Rule("+", "a + -b = a - b", lambda pool, a: ("-", a[0], a[1].args[0]), "", "neg"),
+    Rule("-", "a - -b = a + b", lambda pool, a: ("+", a[0], a[1].args[0]), "", "neg"),
+    Rule("-", "-a - b = -(a + b)", lambda pool, a: ("neg", ("+", a[0].args[0], a[1])), "neg"),
     Rule("-", "b - a = -(a - b) where a comes first",
-         lambda pool, a: pool.make("neg", pool.make("-", a[1], a[0])), condition=unordered),
-    Rule("+", "x + x = 2 * x", lambda pool, a: pool.make("*", pool.like(a[0], 2.0), a[0]), condition=_same),
-    Rule("*", "x * x = square(x)", lambda pool, a: pool.make("square", a[0]),
+         lambda pool, a: ("neg", ("-", a[1], a[0])), condition=unordered),
+    Rule("+", "x + x = 2 * x", lambda pool, a: ("*", pool.like(a[0], 2.0), a[0]), condition=_same),
+    Rule("*", "x * x = square(x)", lambda pool, a: ("square", a[0]),
          condition=lambda pool, a: a[0] is a[1] and a[0].type.kind is not Kind.SCORE),
     _times("sign", "sign(x) * x = abs(x)", lambda pool, x, y: y is x, "abs"),
     *(_times(f, f"{f}(x) * {g}(x) = {g}(x)", _call_of(g), g) for f in ("sign", "heaviside") for g in ("relu", "sqrt")),

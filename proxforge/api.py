@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import __version__
 from .bench.tables import Entry, ScoreTable, entries, score_table
 from .bench.truth.base import Benchmark, load_benchmark
@@ -20,7 +22,7 @@ from .search.result import SearchResult
 from .search.rundir import write_result
 from .search.spaces import SearchSpace, make_space
 from .search.strategies import make_strategy
-from .stats_cache import Batch, Cache, Recipe, collect
+from .stats_cache import Batch, Cache, MemoryCache, Recipe, collect
 from .stats_cache.collect import Progress as CollectProgress
 from .stats_cache.recipe import INPUTS
 from .vm.compile import Proxy
@@ -85,8 +87,9 @@ def collection_recipe(
 
 def score(
     proxies: str | Proxy | Sequence[str | Proxy],
-    benchmark: str | Benchmark,
+    benchmark: str | Benchmark | Cache | MemoryCache,
     *,
+    targets: Mapping[str, Sequence[float]] | None = None,
     data: str | Path | None = None,
     split: str = "all",
     split_seed: int = 0,
@@ -96,12 +99,24 @@ def score(
 ) -> ScoreTable:
     """Proxies (formulas, names of published ones, or compiled) on the networks of a benchmark, beside the baselines.
 
-    ``split``: ``all`` networks, or the ``search`` or ``test`` part of the seeded split. ``collection``: the options of
-    `statistics`.
+    ``benchmark``: or a cache, such as `collect_models` makes of networks of your own; ``targets`` are then what they
+    reached, name -> one number per network. ``split``: ``all`` networks, or the ``search`` or ``test`` part of the
+    seeded split. ``collection``: the options of `statistics`, and ``init_seeds``: several seeds of the initialisation,
+    over which the scores are averaged and have a spread.
 
     Raises ProxyError for a formula that does not compile, ProxforgeError for a benchmark, data or cache at fault.
     """
     table = entries([proxies] if isinstance(proxies, str | Proxy) else proxies)
+    if isinstance(benchmark, Cache | MemoryCache):
+        evaluator = Evaluator(benchmark, range(len(benchmark.networks)), backend_name=backend, device=device)
+        truths = {name: np.asarray(values, np.float64) for name, values in (targets or {}).items()}
+        for name, values in truths.items():
+            if values.shape != (len(benchmark.networks),):
+                message = (
+                    f"target '{name}' has {values.size} values; expected one for each of {len(benchmark.networks)}"
+                )
+                raise ProxforgeError("config", f"{message} networks")
+        return score_table("networks of your own", table, evaluator, truths)
     return score_entries(
         table,
         benchmark_of(benchmark, data),
@@ -130,10 +145,14 @@ def score_entries(
     networks = list(range(len(benchmark)))
     if split != "all":
         networks = benchmark.split(split_seed)[split == "test"].tolist()
-    cache = statistics(benchmark, statistics_of([e.proxy.node for e in table]), **collection)
-    evaluator = Evaluator(cache, networks, backend_name=backend, device=device)
+    seeds = collection.pop("init_seeds", None) or (collection.pop("init_seed", 0),)
+    if len(set(seeds)) < len(seeds):
+        raise ProxforgeError("config", f"the initialisation seeds {list(seeds)} name one twice")
+    names = statistics_of([e.proxy.node for e in table])
+    caches = [statistics(benchmark, names, **{**collection, "init_seed": seed}) for seed in seeds]
+    evaluators = [Evaluator(cache, networks, backend_name=backend, device=device) for cache in caches]
     targets = {name: values[networks] for name, values in benchmark.targets.items()}
-    return score_table(benchmark.name, table, evaluator, targets, split)
+    return score_table(benchmark.name, table, evaluators, targets, split)
 
 
 def search(

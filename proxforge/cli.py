@@ -12,6 +12,7 @@ import click
 from . import __version__
 from .commands.benchmarks import bench
 from .commands.caching import cache, collect
+from .commands.fuzzing import fuzz
 from .commands.language import check, export, ops
 from .commands.scoring import demo, score, search, strategies
 from .commands.spaces import space
@@ -76,5 +77,6 @@ def cli() -> None:
 
 
 bench.add_command(validity)
+bench.add_command(fuzz)
 for command in (ops, check, export, score, search, strategies, collect, cache, space, bench, demo):
     cli.add_command(command)

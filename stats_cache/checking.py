@@ -17,7 +17,7 @@ from .inputs import Batch
 from .manifest import INPUT, MANIFEST, NETWORKS, Manifest, SchemaError, Stored, network_file
 from .recipe import Recipe
 from .source import CacheError, check_statistics
-from .tensorfile import check_own, checksums, damaged
+from .tensorfile import damaged
 
 DAMAGED = ("checksum", "truncated")
 """The kinds of problem where a file must be made anew."""
@@ -173,7 +173,7 @@ def _without(path: Path, manifest: Manifest, index: int, entry: Stored, dropped:
         path.unlink(missing_ok=True)
         return None
     about = label(manifest.key, index)
-    header, _ = check_own(path, about)
+    header = tensorfile.check(path, about)
     mapped = tensorfile.Mapped(path, header)
     names = [name for name in header.entries if name.partition("/")[0] in kept]
     if EXPONENTS in header.label:
@@ -202,7 +202,7 @@ def _whole(file: Path, recipe: Recipe, index: int, named: Sequence[str]) -> bool
     if network_file(index) in named:
         return False
     try:
-        check_own(file, label(recipe.key, index))
+        tensorfile.check(file, label(recipe.key, index))
     except CacheError:
         return False
     return True
@@ -223,7 +223,7 @@ def _salvaged(path: Path, problem: Problem) -> tuple[Recipe, set[str]]:
         file = path / network_file(index)
         if file.exists():
             try:
-                header, _ = check_own(file, label(recipe.key, index))
+                header = tensorfile.check(file, label(recipe.key, index))
             except CacheError:
                 continue  # deleted and collected again later
             names |= {name.partition("/")[0] for name in header.entries}
@@ -236,13 +236,13 @@ def _check(path: Path, entry: Stored | None, about: Mapping[str, str]) -> tuple[
         if entry is None:
             return "incomplete", f"{path} is not collected yet; collect again to continue"
         return "missing", f"{path} is missing; collect again to make it anew"
-    if entry is not None and checksums(path)[0] == entry.sha256:
-        return None
     same_size = entry is not None and path.stat().st_size == entry.bytes
     try:
-        check_own(path, about)
+        header = tensorfile.check(path, about)
     except CacheError as error:
         return "checksum" if entry is None or same_size else "truncated", error.message
+    if entry is not None and header.sha256 == entry.sha256:
+        return None
     if same_size:
         return "checksum", damaged(path, "its checksum is not that of the manifest").message
     return "unlisted", f"{path} is newer than the manifest: a collection was interrupted; collect again to list it"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import tensorfile
 from .encoding import decode, encode
+from .facts import facts_of_all
 from .inputs import Batch
 from .manifest import INPUT, Described, Stored, network_file
 from .recipe import Recipe
-from .source import CacheError, facts_of
+from .source import CacheError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +82,7 @@ def gather(job: Job) -> tuple[Path, Stored]:
     kept = {name: [encode(segment, storage) for segment in found] for name, found in measured.items()}
     for name in known:
         _check_same(place, name, kept.pop(name), old[name])
-    described = {name: _described(parts, storage) for name, parts in kept.items()}
+    described = _described(kept, storage)
     tensors, exponents = {}, []
     for name, parts in sorted((old | kept).items()):
         for layer, (tensor, exponent) in enumerate(parts):
@@ -125,8 +126,9 @@ def _measured(job: Job, statistics: set[str]) -> Segments:
                     f"({modules[0][0]} .. {modules[-1][0]}); the space says {depth} layers"
                 )
         images, labels = _inputs(recipe, job.directory)
-        images, labels = images.to(job.device), labels.to(job.device)
-        measured = measure(model.to(job.device), layers, statistics, images, labels, how)
+        if job.device != "cpu":
+            model, images, labels = model.to(job.device), images.to(job.device), labels.to(job.device)
+        measured = measure(model, layers, statistics, images, labels, how)
     check_axes(layers, {name: [(len(s), s.shape[1]) for s in found] for name, found in measured.items()})
     return measured
 
@@ -158,12 +160,12 @@ def _given(path: str, name: str) -> tuple[Tensor, Tensor]:
 def adopt(directory: Path, key: str, index: int, layers: int, storage: str) -> Stored:
     """Describe a network's file that no manifest lists, after checking it. Raises CacheError when it is damaged."""
     path = directory / network_file(index)
-    header, sha256 = tensorfile.check_own(path, label(key, index))
+    header = tensorfile.check(path, label(key, index))
     names = sorted({name.partition("/")[0] for name in header.entries})
     if list(header.entries) != [f"{name}/{layer}" for name in names for layer in range(layers)]:
         raise tensorfile.damaged(path, f"its tensors are not those of {layers} layers")
     kept = _kept(path, header, names, layers)
-    return Stored(header.file_bytes, sha256, {name: _described(parts, storage) for name, parts in kept.items()})
+    return Stored(header.file_bytes, header.sha256, _described(kept, storage))
 
 
 def exponents(header: Header) -> Mapping[str, int]:
@@ -183,8 +185,8 @@ def _present(place: Path, job: Job) -> Kept:
     """What the file holds, after checking it whole: damage must not get a new checksum."""
     if job.present is None:
         return {}
-    header, sha256 = tensorfile.check_own(place, label(job.key, job.index))
-    if sha256 != job.present.sha256:
+    header = tensorfile.check(place, label(job.key, job.index))
+    if header.sha256 != job.present.sha256:
         raise tensorfile.damaged(place, "its checksum is not that of the manifest")
     statistics = job.present.statistics
     return _kept(place, header, statistics, max((len(d.plain) for d in statistics.values()), default=0))
@@ -201,7 +203,8 @@ def _check_same(place: Path, name: str, new: Parts, old: Parts) -> None:
         )
 
 
-def _described(parts: Parts, storage: str) -> Described:
-    """The facts are those of the elements as they will be read, after rounding."""
-    facts = tuple(facts_of(decode(kept, storage, exponent)).to_json() for kept, exponent in parts)
-    return Described(facts, tuple(tensorfile.crc(kept) for kept, _ in parts))
+def _described(kept: Kept, storage: str) -> dict[str, Described]:
+    """The facts of the elements as they will be read, after rounding."""
+    segments = [decode(tensor, storage, exponent) for parts in kept.values() for tensor, exponent in parts]
+    facts = iter(facts_of_all(segments))
+    return {name: Described(tuple(next(facts).to_json() for _ in parts)) for name, parts in kept.items()}

@@ -77,7 +77,7 @@ class Batch:
     @staticmethod
     def read(path: Path, name: str) -> Batch:
         """The batch of that name, checked. Raises CacheError when the file is missing or damaged."""
-        header, _ = tensorfile.check_own(path, _label(name))
+        header = tensorfile.check(path, _label(name))
         mapped = tensorfile.Mapped(path, header)
         return Batch(mapped.view("images"), mapped.view("labels"))
 

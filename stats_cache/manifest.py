@@ -31,11 +31,10 @@ class Described:
     """One statistic of one network, layer by layer.
 
     ``plain``: the facts of its segments as JSON values (see `SegmentFacts.to_json`), which are made into objects when
-    they are needed: a manifest has many. ``crcs``: the CRC-32 of the segments' bytes in the file.
+    they are needed: a manifest has many.
     """
 
     plain: tuple[Sequence[Any], ...]
-    crcs: tuple[int, ...]
 
     @cached_property
     def segments(self) -> tuple[SegmentFacts, ...]:
@@ -52,19 +51,10 @@ class Described:
         """Range, zeros and non-finite elements of all segments."""
         return StatFacts.joined(s.range for s in self.segments)
 
-    def to_json(self) -> dict[str, Any]:
-        """``facts`` and ``crc32``, a list each."""
-        return {"facts": list(self.plain), "crc32": list(self.crcs)}
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> Described:
-        """The reverse of ``to_json``."""
-        return Described(tuple(values["facts"]), tuple(values["crc32"]))
-
 
 @dataclass(frozen=True)
 class Stored:
-    """One network's file: its size, the SHA-256 of all its bytes, and its statistics."""
+    """One network's file: its size, its digest (see `tensorfile.Header`), and its statistics."""
 
     bytes: int
     sha256: str
@@ -73,7 +63,7 @@ class Stored:
     @cached_property
     def text(self) -> str:
         """The statistics as JSON text. Kept: a manifest is written often while it grows."""
-        return canonical({name: described.to_json() for name, described in self.statistics.items()})
+        return canonical({name: described.plain for name, described in self.statistics.items()})
 
     def to_json(self) -> dict[str, Any]:
         """``bytes``, ``sha256``, ``statistics``."""
@@ -82,7 +72,7 @@ class Stored:
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Stored:
         """The reverse of ``to_json``."""
-        statistics = {name: Described.from_json(described) for name, described in values["statistics"].items()}
+        statistics = {name: Described(tuple(plain)) for name, plain in values["statistics"].items()}
         return Stored(values["bytes"], values["sha256"], statistics)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .source import CacheError, Network, SegmentFacts, StatFacts, facts_of
+from .facts import facts_of_all
+from .source import CacheError, Network, SegmentFacts, StatFacts
 from .spaces.base import Size
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class MemoryCache:
     def segments(self, net: int, stat: str) -> tuple[SegmentFacts, ...]:
         """What is known of the segments of one network, layer by layer."""
         if (net, stat) not in self._known:
-            self._known[net, stat] = tuple(map(facts_of, self._of(net, stat)))
+            self._known[net, stat] = tuple(facts_of_all(self._of(net, stat)))
         return self._known[net, stat]
 
     def _of(self, net: int, stat: str) -> list[NDArray[np.float32]]:

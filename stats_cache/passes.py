@@ -47,10 +47,10 @@ class How:
 
 @dataclass
 class _Call:
-    """One call of a module in a forward pass. ``values``: of the output, before a later layer works on it in place."""
+    """One call of a module in a forward pass; ``version``: of the output then (in-place changes raise it)."""
 
     output: Tensor
-    values: Tensor | None
+    values: Tensor
     version: int
 
 
@@ -101,7 +101,7 @@ def measure(
             weights = [[_weight(model, m).detach() for m in modules] for modules in layers[site]]
             out[f"{site}.w"] = [_joined(parts) for parts in weights]
         if by_kind["g"] or by_kind["a"]:
-            with _normalising(model, how.batch_statistics):
+            with normalising(model, how.batch_statistics):
                 out |= _loss_pass(model, layers, by_kind["g"], by_kind["a"], images, labels, how)
         if by_kind["v"]:
             out |= _synflow(model, layers, by_kind["v"], torch.ones_like(images[:1], dtype=torch.float64), how)
@@ -131,24 +131,22 @@ def _loss_pass(
     how: How,
 ) -> dict[str, list[Tensor]]:
     """Kinds ``g`` and ``a``: a forward pass, and a backward pass of the loss if a gradient is wanted."""
-    kept = {m for site in activations for (m,) in layers[site]}
-    hooked = kept | {m for site in ACTIVATIONS.intersection(gradients) for (m,) in layers[site]}
-    with _recorded(model, sorted(hooked), kept) as calls, torch.set_grad_enabled(bool(gradients)):
-        loss = how.loss(logits_of(model(images)), labels)
-    for module, made in calls.items():
-        if len(made) != 1:
-            raise CacheError(
-                f"the module {module!r} is called {len(made)} times in a forward pass; a site needs one call"
-            )
-        if gradients and made[0].output._version != made[0].version:
-            raise CacheError(f"the output of the module {module!r} is changed in place later; its gradient is lost")
+    hooked = sorted({m for site in {*activations, *ACTIVATIONS.intersection(gradients)} for (m,) in layers[site]})
+    with torch.set_grad_enabled(bool(gradients)):
+        logits, calls = _forward(model, hooked, images, copies=False)
+        changed = [module for module, call in calls.items() if call.output._version != call.version]
+        if gradients and changed:
+            raise CacheError(f"the output of the module {changed[0]!r} is changed in place later; its gradient is lost")
+        if changed:
+            logits, calls = _forward(model, hooked, images, copies=True)
+        loss = how.loss(logits, labels)
     out: dict[str, list[Tensor]] = {}
     for site in activations:
-        out[f"{site}.a"] = [_rows(site, calls[m][0].values, how) for (m,) in layers[site]]
+        out[f"{site}.a"] = [_rows(site, calls[m].values, how) for (m,) in layers[site]]
     if gradients:
         wanted: dict[str, list[list[Tensor]]] = {
             site: [
-                [calls[m][0].output if site in ACTIVATIONS else _weight(model, m) for m in modules]
+                [calls[m].output if site in ACTIVATIONS else _weight(model, m) for m in modules]
                 for modules in layers[site]
             ]
             for site in gradients
@@ -157,6 +155,20 @@ def _loss_pass(
             tensors = [_rows(site, g[0], how) if site in ACTIVATIONS else _joined(g) for g in found]
             out[f"{site}.g"] = tensors
     return out
+
+
+def _forward(
+    model: nn.Module, modules: Sequence[str], images: Tensor, *, copies: bool
+) -> tuple[Tensor, dict[str, _Call]]:
+    """The logits, and the one call of every module."""
+    with _recorded(model, modules, copies) as calls:
+        logits = logits_of(model(images))
+    for module, made in calls.items():
+        if len(made) != 1:
+            raise CacheError(
+                f"the module {module!r} is called {len(made)} times in a forward pass; a site needs one call"
+            )
+    return logits, {module: call for module, (call,) in calls.items()}
 
 
 def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor, how: How) -> dict[str, list[Tensor]]:
@@ -169,8 +181,8 @@ def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor, h
     state = {}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point():
-            double = tensor.detach().to(torch.float64, copy=True)
-            state[name] = double.abs_() if name in saved else double
+            values = tensor.detach()
+            state[name] = (values.abs() if name in saved else values).to(torch.float64)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     wanted = {
         site: [[state[names[id(_weight(model, m))]].requires_grad_() for m in modules] for modules in layers[site]]
@@ -203,8 +215,8 @@ def _gradients(
 
 
 @contextmanager
-def _recorded(model: nn.Module, modules: Sequence[str], kept: Collection[str]) -> Iterator[dict[str, list[_Call]]]:
-    """Inside, every call of the modules is recorded; of those ``kept`` also the values."""
+def _recorded(model: nn.Module, modules: Sequence[str], copies: bool) -> Iterator[dict[str, list[_Call]]]:
+    """Inside, every call of the modules is recorded, as a copy where a later layer works on the output in place."""
     calls: dict[str, list[_Call]] = {module: [] for module in modules}
     handles: list[RemovableHandle] = []
 
@@ -212,7 +224,7 @@ def _recorded(model: nn.Module, modules: Sequence[str], kept: Collection[str]) -
         def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Any) -> None:
             if not isinstance(output, Tensor):
                 raise CacheError(f"the module {module!r} returns a {type(output).__name__}; a site needs a tensor")
-            values = output.detach().clone() if module in kept else None
+            values = output.detach().clone() if copies else output.detach()
             calls[module].append(_Call(output, values, output._version))
 
         return record
@@ -244,7 +256,7 @@ def ready(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _normalising(model: nn.Module, by_batch: bool) -> Iterator[None]:
+def normalising(model: nn.Module, by_batch: bool) -> Iterator[None]:
     """Inside, BatchNorms normalise by the batch and keep no averages, if so wanted; afterwards all is as it was."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if by_batch else []
     averages = [(norm, norm.running_mean, norm.running_var) for norm in norms]
@@ -287,12 +299,11 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return flat[0] if len(flat) == 1 else torch.cat(flat)
 
 
-def _rows(site: str, output: Tensor | None, how: How) -> Tensor:
+def _rows(site: str, output: Tensor, how: How) -> Tensor:
     """An output, or the gradient by it, as ``[positions * batch, features]``, with the rows that are kept.
 
     Of a convolution (site ``act``) the features are the channels, axis 1; else they are the last axis.
     """
-    assert output is not None
     flat = (output.movedim(1, -1) if site == "act" else output).flatten(0, -2)
     if how.rows is None or how.rows >= len(flat):
         return flat

@@ -113,31 +113,6 @@ def witness_places(size: int) -> list[int]:
     return [int((k * 0.6180339887498949) % 1.0 * size) for k in range(1, WITNESSES + 1)] if size else []
 
 
-def facts_of(segment: NDArray[np.float32]) -> SegmentFacts:
-    """The facts of one segment, ``[rows, cols]``."""
-    import numpy as np
-
-    rows, cols = segment.shape
-    flat = segment.reshape(-1)
-    witnesses = tuple(float(flat[i]) for i in witness_places(flat.size))
-    finite, nonfinite = flat, 0
-    if not (flat.size and np.isfinite(flat.min()) and np.isfinite(flat.max())):  # a NaN anywhere makes both NaN
-        finite = flat[np.isfinite(flat)]
-        nonfinite = flat.size - finite.size
-    zeros = flat.size - int(np.count_nonzero(flat))
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
-    positive, negative = finite[finite > 0], finite[finite < 0]
-    above = float(positive.min()) if positive.size else None
-    below = float(negative.max()) if negative.size else None
-    ranges = (rows, cols, low, high, above, below, zeros, nonfinite)
-    if nonfinite or not flat.size:
-        return SegmentFacts(*ranges, None, None, None, witnesses)
-    wide = flat.astype(np.float64)
-    mean = float(wide.mean())
-    std = float(wide.std(ddof=1)) if wide.size > 1 else None
-    return SegmentFacts(*ranges, mean, std, float(np.abs(wide).mean()), witnesses)
-
-
 class Source(Protocol):
     """The reading interface. ``Cache`` (on disk) and ``MemoryCache`` have it."""
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,12 +22,11 @@ from .source import CacheError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CHECKSUM = "sha256"
-"""Name of the last tensor: 32 bytes."""
+CRCS, DIGEST = "crc32", "sha256"
+"""Names of the last two tensors: the CRC-32 of every other tensor's bytes, and the SHA-256 of the header and these."""
 _DIGEST_BYTES = 32
 _ALIGN = 64
 """The data begin at a multiple of this many bytes: a cache line."""
-_CHUNK = 1 << 20
 _SIZES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 _NAMES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64"}
 _NUMPY = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8"}
@@ -40,25 +38,27 @@ Entries = Mapping[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Header:
-    """``entries``: the tensors but the checksum. ``start``: where the data begin. ``label``: what the file is about."""
+    """What a file says of itself. ``entries``: its tensors but the last two. ``start``: where the data begin.
+
+    ``label``: what it is about. ``crcs``: tensor -> CRC-32. ``sha256``: the digest that the file ends with, in hex: two
+    files with one digest have one content.
+    """
 
     entries: Entries
     start: int
     label: Mapping[str, str]
+    crcs: Mapping[str, int]
+    sha256: str
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
         """Tensor name -> its first byte in the file, and its number of bytes."""
-        places, position = {}, self.start
-        for name, (kind, shape) in self.entries.items():
-            places[name] = position, _SIZES[kind] * math.prod(shape)
-            position += places[name][1]
-        return places
+        return _places(self.entries, self.start)
 
     @property
     def file_bytes(self) -> int:
-        """The size that the whole file must have."""
-        return self.start + sum(size for _, size in self.places.values()) + _DIGEST_BYTES
+        """The size of the whole file."""
+        return _file_bytes(self.entries, self.start)
 
 
 @contextmanager
@@ -74,27 +74,29 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def header_bytes(entries: Entries, label: Mapping[str, str]) -> bytes:
     """The first bytes of a file: the length of the JSON text (8 bytes, little endian), the text, spaces."""
     fields: dict[str, Any] = {"__metadata__": dict(label)}
-    end = 0
-    for name, (kind, shape) in entries.items():
-        begin, end = end, end + _SIZES[kind] * math.prod(shape)
-        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
-    fields[CHECKSUM] = {"dtype": "U8", "shape": [_DIGEST_BYTES], "data_offsets": [end, end + _DIGEST_BYTES]}
+    for name, (begin, size) in _places(entries, 0).items():
+        kind, shape = entries[name]
+        fields[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, begin + size]}
+    end = _file_bytes(entries, 0)
+    middle, begin = end - _DIGEST_BYTES, end - _DIGEST_BYTES - 4 * len(entries)
+    fields[CRCS] = {"dtype": "U32", "shape": [len(entries)], "data_offsets": [begin, middle]}
+    fields[DIGEST] = {"dtype": "U8", "shape": [_DIGEST_BYTES], "data_offsets": [middle, end]}
     text = json.dumps(fields, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGN)
     return struct.pack("<Q", len(text)) + text
 
 
 def write(path: Path, tensors: Mapping[str, NDArray[Any]], label: Mapping[str, str]) -> tuple[int, str]:
-    """Write a new file and flush it to the disk. Returns its size in bytes and the SHA-256 of the whole file."""
-    digest = hashlib.sha256()
+    """Write a new file and flush it to the disk. Returns its size in bytes and its digest, in hex."""
     header = header_bytes({name: (_NAMES[t.dtype.name], t.shape) for name, t in tensors.items()}, label)
+    crcs = struct.pack(f"<{len(tensors)}I", *map(crc, tensors.values()))
+    digest = hashlib.sha256(header + crcs)
     with path.open("wb") as file:
-        for part in chain([memoryview(header)], map(content, tensors.values())):
-            file.write(part)
-            digest.update(part)
-        own = digest.digest()
-        file.write(own)
-        digest.update(own)
+        file.write(header)
+        for tensor in tensors.values():
+            file.write(content(tensor))
+        file.write(crcs)
+        file.write(digest.digest())
         file.flush()
         os.fsync(file.fileno())
         return file.tell(), digest.hexdigest()
@@ -111,7 +113,10 @@ def crc(tensor: NDArray[Any]) -> int:
 
 
 def read_header(path: Path, label: Mapping[str, str]) -> Header:
-    """The header of a file, strictly as ``write`` makes it with a label that holds this one. CacheError otherwise."""
+    """The header of a file, strictly as ``write`` makes it with a label that holds this one, and its checksums.
+
+    Raises CacheError for anything else. The tensors are not read; `check` does.
+    """
     with opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         first = file.read(8)
@@ -119,44 +124,58 @@ def read_header(path: Path, label: Mapping[str, str]) -> Header:
         if 8 + length > size:
             raise damaged(path, f"it ends after {size} bytes, inside its header")
         text = file.read(length)
-    try:
-        fields = json.loads(text)
-        found = fields.pop("__metadata__")
-        del fields[CHECKSUM]
-        entries = {name: (field["dtype"], tuple(field["shape"])) for name, field in fields.items()}
-        header = Header(entries, 8 + length, found)
-        exact = header_bytes(entries, found) == first + text
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(path, f"its header cannot be read ({error})") from error
-    if not exact:
-        raise damaged(path, "its header is not as it was written")
-    if header.file_bytes != size:
-        raise damaged(path, f"it has {size} bytes; its header says {header.file_bytes}")
+        try:
+            fields = json.loads(text)
+            found = fields.pop("__metadata__")
+            del fields[CRCS], fields[DIGEST]
+            entries = {name: (field["dtype"], tuple(field["shape"])) for name, field in fields.items()}
+            exact = header_bytes(entries, found) == first + text
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise damaged(path, f"its header cannot be read ({error})") from error
+        if not exact:
+            raise damaged(path, "its header is not as it was written")
+        if _file_bytes(entries, 8 + length) != size:
+            raise damaged(path, f"it has {size} bytes; its header says {_file_bytes(entries, 8 + length)}")
+        file.seek(size - _DIGEST_BYTES - 4 * len(entries))
+        table, own = file.read(4 * len(entries)), file.read()
+    digest = hashlib.sha256(first + text + table)
+    if digest.digest() != own:
+        raise damaged(path, "its checksum does not fit its header")
     if any(found.get(name) != value for name, value in label.items()):
         raise damaged(path, f"it belongs elsewhere ({dict(found)}, expected {dict(label)})")
+    crcs = dict(zip(entries, struct.unpack(f"<{len(entries)}I", table), strict=True))
+    return Header(entries, 8 + length, found, crcs, digest.hexdigest())
+
+
+def check(path: Path, label: Mapping[str, str]) -> Header:
+    """Read the whole file: its header, if every byte is as it was written and it has this label. Else CacheError."""
+    header = read_header(path, label)
+    with opened(path) as file:
+        file.seek(header.start)
+        for name, (_, size) in header.places.items():
+            found = 0
+            while size > 0 and (part := file.read(min(size, _CHUNK))):
+                found = zlib.crc32(part, found)
+                size -= len(part)
+            if found != header.crcs[name]:
+                raise damaged(path, f"the checksum of {name} does not fit its content")
     return header
 
 
-def checksums(path: Path) -> tuple[str, bool]:
-    """Read the whole file: the SHA-256 of all its bytes, and whether it agrees with the checksum that it ends with."""
-    digest = hashlib.sha256()
-    with opened(path) as file:
-        left = os.fstat(file.fileno()).st_size - _DIGEST_BYTES
-        while left > 0 and (part := file.read(min(left, _CHUNK))):
-            digest.update(part)
-            left -= len(part)
-        own, end = digest.digest(), file.read()
-    digest.update(end)
-    return digest.hexdigest(), own == end
+_CHUNK = 1 << 20
 
 
-def check_own(path: Path, label: Mapping[str, str]) -> tuple[Header, str]:
-    """The header and the SHA-256 of a file that is whole by its own checksum and has this label. Else CacheError."""
-    header = read_header(path, label)
-    sha256, whole = checksums(path)
-    if not whole:
-        raise damaged(path, "its checksum does not fit its content")
-    return header, sha256
+def _places(entries: Entries, start: int) -> dict[str, tuple[int, int]]:
+    places = {}
+    for name, (kind, shape) in entries.items():
+        places[name] = start, _SIZES[kind] * math.prod(shape)
+        start += places[name][1]
+    return places
+
+
+def _file_bytes(entries: Entries, start: int) -> int:
+    data = sum(size for _, size in _places(entries, start).values())
+    return start + data + 4 * len(entries) + _DIGEST_BYTES
 
 
 class Mapped:

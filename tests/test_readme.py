@@ -33,7 +33,7 @@ def test_the_ten_lines_print_what_stands_below_them(tmp_path):
 
 
 def test_errors_in_the_docs_are_the_true_messages():
-    for page in ("README.md", "docs/language.md"):
+    for page in ("README.md", "docs/language.md", "docs/rejection.md"):
         for _, content in blocks((ROOT / page).read_text(encoding="utf-8")):
             if content.startswith("$ proxforge check"):
                 command, _, expected = content.partition("\n")

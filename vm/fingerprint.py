@@ -33,8 +33,8 @@ _LAYERS = (2, 3, 1, 1)
 
 @dataclass(frozen=True)
 class Distinct:
-    """How many of ``programs`` are different. ``canonical``: by canonical form. ``functional``: by fingerprint, of those
-    that have one. ``invalid``: canonically different ones without a finite score on any probe."""
+    """How many of ``programs`` are different. ``canonical``: by canonical form. ``functional``: by fingerprint, of
+    those that have one. ``invalid``: canonically different ones without a finite score on any probe."""
 
     programs: int
     canonical: int
@@ -59,10 +59,10 @@ class Fingerprinter:
     """Fingerprints of populations; sub-expressions that were computed before are remembered.
 
     The probes are four small networks of seeded random tensors: normal, positive, spread over many powers of ten with
-    zeros among them, and small. A fingerprint is a hash of the scores in float64, rounded to `DIGITS` significant digits,
-    NaN and infinities as themselves. Equal canonical forms have equal fingerprints. Two programs that agree to all but
-    rounding have different ones where a score lies at the border of two rounded numbers (less than one in 100,000), and
-    where the score itself is what rounding leaves of 0.
+    zeros among them, and small. A fingerprint is a hash of the scores in float64, rounded to `DIGITS` significant
+    digits, NaN and infinities as themselves. Programs of one canonical form have one fingerprint. Two programs that
+    agree up to rounding have different ones where a score lies at the border of two rounded numbers (less than one in
+    100,000), and where the score itself is what rounding leaves of 0.
     """
 
     def __init__(self) -> None:

@@ -16,8 +16,8 @@ from ..stats_cache.source import SegmentFacts, Source
 
 Array = NDArray[np.float64]
 
-LAYERS = 4
-"""Layers that get a context of their own for what is extreme in them, and as many again over all sizes of networks."""
+EXTREME, SPREAD = 8, 3
+"""Layers that get a context of their own: those with something extreme, and some over all sizes of networks."""
 USED = 4
 """Witnesses that are looked at, of those in the manifest."""
 ROWS = BELOW + 1 + USED
@@ -73,17 +73,16 @@ def _spread(source: Source, networks: Sequence[int]) -> list[tuple[int, int]]:
     """(network, layer) pairs: those with the largest element of a statistic and with the longest axes, where formulas
     overflow first; then some over all sizes of networks, the layers taking turns."""
     pairs = [(n, layer) for n in networks for layer in range(source.networks[n].layers)]
-    found: list[tuple[int, int]] = []
-    for s in sorted(source.statistics):
-        segments = [source.segments(n, s)[layer] for n, layer in pairs]
-        largest = [max(abs(x.low or 0.0), abs(x.high or 0.0)) for x in segments]
-        for values in (largest, [x.rows for x in segments], [x.cols for x in segments]):
-            if not any(values[pairs.index(pair)] == max(values) for pair in found):
-                found.append(pairs[int(np.argmax(values))])
-    chosen = found[:LAYERS]
+    statistics = [[source.segments(n, s)[layer] for n, layer in pairs] for s in sorted(source.statistics)]
+    sizes = [[max(abs(x.low or 0.0), abs(x.high or 0.0)) for x in found] for found in statistics]
+    sizes += [[getattr(x, axis) for x in found] for axis in ("rows", "cols") for found in statistics]
+    chosen: list[tuple[int, int]] = []
+    for values in sizes:
+        if len(chosen) < EXTREME and not any(values[pairs.index(pair)] == max(values) for pair in chosen):
+            chosen.append(pairs[int(np.argmax(values))])
     ordered = sorted(networks, key=lambda n: (source.networks[n].size.params, n))
-    for i in range(LAYERS):
-        network = ordered[round(i * (len(ordered) - 1) / (LAYERS - 1))]
+    for i in range(SPREAD):
+        network = ordered[round(i * (len(ordered) - 1) / (SPREAD - 1))]
         chosen.append((network, (i * 7) % source.networks[network].layers))
     return list(dict.fromkeys(chosen))
 

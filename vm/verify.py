@@ -95,17 +95,17 @@ def _table(s: _Instructions) -> Flags:
         ("const.x", len(p.constants)),
     ):
         sizes[CODE[name]] = size
-    return ~s.leaf | ((s.src[:, 0] >= 0) & (s.src[:, 0] < sizes[p.opcode]))
+    return np.asarray(~s.leaf | ((s.src[:, 0] >= 0) & (s.src[:, 0] < sizes[p.opcode])))
 
 
 def _two_matrices(s: _Instructions) -> Flags:
-    return (s.operands == Kind.MATRIX).all(axis=1)
+    return np.asarray((s.operands == Kind.MATRIX).all(axis=1))
 
 
 def _joined(s: _Instructions) -> Flags:
     a, b = s.given[:, 0], s.given[:, 1]
     product = (s.form == Form.PRODUCT) & (a[:, 1] == b[:, 0])
-    return ~_two_matrices(s) | product | ((s.form != Form.PRODUCT) & (a == b).all(axis=1))
+    return np.asarray(~_two_matrices(s) | product | ((s.form != Form.PRODUCT) & (a == b).all(axis=1)))
 
 
 def _expected_axes(s: _Instructions) -> Flags:
@@ -122,23 +122,31 @@ def _expected_axes(s: _Instructions) -> Flags:
     return np.asarray((s.axes == expected).all(axis=1))
 
 
+def _in_file(s: _Instructions) -> Flags:
+    return np.asarray((s.dst >= 0) & (s.dst < np.array(s.program.registers)[s.result]))
+
+
+def _written(s: _Instructions) -> Flags:
+    return np.asarray(((s.made >= 0) | ~s.reads).all(axis=1))
+
+
+def _apart(s: _Instructions) -> Flags:
+    return np.asarray(~((s.operands == s.result[:, None]) & (s.src == s.dst[:, None])).any(axis=1))
+
+
+def _layers_first(s: _Instructions) -> Flags:
+    outside = s.result == Kind.SCORE
+    return np.asarray(outside | (np.cumsum(outside) == 0))
+
+
 RULES: tuple[tuple[str, Callable[[_Instructions], Flags]], ...] = (
-    (
-        "the destination is a register of its file",
-        lambda s: (s.dst >= 0) & (s.dst < np.array(s.program.registers)[s.result]),
-    ),
+    ("the destination is a register of its file", _in_file),
     ("a leaf reads an entry of its table", _table),
-    ("every operand was written before", lambda s: ((s.made >= 0) | ~s.reads).all(axis=1)),
-    (
-        "a result does not overwrite its operand",
-        lambda s: ~((s.operands == s.result[:, None]) & (s.src == s.dst[:, None])).any(axis=1),
-    ),
+    ("every operand was written before", _written),
+    ("a result does not overwrite its operand", _apart),
     ("the operands' axes fit the op", _joined),
     ("the result's axes follow from the operands", _expected_axes),
-    (
-        "what works on a layer comes before what works on a network",
-        lambda s: (s.result == Kind.SCORE) | (np.cumsum(s.result == Kind.SCORE) == 0),
-    ),
+    ("what works on a layer comes before what works on a network", _layers_first),
 )
 """What holds for every instruction, checked in this order."""
 

@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...grammar.errors import ProxyError
-from ...grammar.expr import statistics_of
 from ...grammar.parse import parse
-from ...grammar.text import latex, text
-from ...vm.compile import compile_nodes
+from ...vm.compile import compile_text
 from .inputs import CHUNK, chunk
 
 LIMIT = 0.05
-"""Seconds of processor time that no input may take."""
+"""Seconds of processor time that reading an input may take."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Report:
 def fuzz(count: int, seed: int = 0, *, workers: int = 1, progress: Callable[[int], None] | None = None) -> Report:
     """The inputs 0 to ``count`` of a seed. What is neither a program nor a ProxyError is raised, with its number.
 
-    Of a program also its texts, its bytecode and reading its text again are tried. ``workers``: processes; the report
+    Of a program also its texts, its listing and reading its text again are tried. ``workers``: processes; the report
     does not depend on them but for the times.
     """
     tasks = [(seed, i, min(CHUNK, count - i * CHUNK)) for i in range(-(-count // CHUNK))]
@@ -82,7 +80,7 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[_Result]:
 def _run(task: _Task) -> _Result:
     """Outcomes, seconds, how many were beyond the limit, the slowest inputs of a chunk."""
     seed, number, count = task
-    parse("qkv.w")  # the grammar is compiled before anything is timed
+    compile_text("qkv.w")  # the grammar is compiled before anything is timed
     outcomes: Counter[str] = Counter()
     slow = []
     for i, source in zip(range(count), chunk(seed, number), strict=False):
@@ -100,7 +98,7 @@ def _run(task: _Task) -> _Result:
 
 
 def _try(source: str) -> tuple[str, float]:
-    """What becomes of an input, and the seconds that reading it takes (to the program, or to the shown error)."""
+    """What becomes of an input, and the seconds that reading it takes: to the expression, or to the shown error."""
     start = time.process_time()
     try:
         node = parse(source)
@@ -108,10 +106,11 @@ def _try(source: str) -> tuple[str, float]:
         str(error)
         return error.kind, time.process_time() - start
     seconds = time.process_time() - start
-    latex(node)
-    compile_nodes([node])
-    statistics_of([node])
-    again = parse(text(node))
-    if again.digest != node.digest:
-        raise AssertionError(f"the text of the program reads as another one: {text(node)[:200]!r}")
+    try:
+        proxy = compile_text(source)
+    except ProxyError as error:
+        return error.kind, seconds
+    proxy.latex, proxy.statistics, proxy.disassemble()
+    if parse(proxy.canonical).digest != node.digest:
+        raise AssertionError(f"the text of the program reads as another one: {proxy.canonical[:200]!r}")
     return "program", seconds

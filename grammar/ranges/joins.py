@@ -21,6 +21,7 @@ from .span import (
     build,
     never,
     scalar_of,
+    settled,
     times,
 )
 
@@ -64,7 +65,7 @@ def multiplied(args: tuple[Span, ...], sizes: Sizes) -> Span:
     lo, hi = times(a.mean[0], a.mean[1], b.mean[0], b.mean[1])
     std, size = None, None
     with np.errstate(invalid="ignore"):
-        covariance = np.nan_to_num(a.std[1] * b.std[1], nan=np.inf, posinf=np.inf)
+        covariance = settled(a.std[1] * b.std[1], np.inf)
         if any(sizes.scalar):
             matrix, number = (a, b) if sizes.scalar[1] else (b, a)
             factor = absolute_of(number.mean[0], number.mean[1])
@@ -90,7 +91,7 @@ def divided(args: tuple[Span, ...], sizes: Sizes) -> Span:
 def _quotient(p: Array, q: Array, r: Array, s: Array) -> Interval:
     pole = (r <= 0) & (s >= 0)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        parts = [np.nan_to_num(x, nan=0.0, posinf=np.inf, neginf=-np.inf) for x in (p / r, p / s, q / r, q / s)]
+        parts = [settled(x, 0.0) for x in (p / r, p / s, q / r, q / s)]
     lo = np.minimum(np.minimum(parts[0], parts[1]), np.minimum(parts[2], parts[3]))
     hi = np.maximum(np.maximum(parts[0], parts[1]), np.maximum(parts[2], parts[3]))
     one = (r == 0) & (s > 0), (s == 0) & (r < 0)
@@ -119,7 +120,7 @@ def product(args: tuple[Span, ...], sizes: Sizes) -> Span:
     rows = np.broadcast_to(lo, a.lo.shape), np.broadcast_to(hi, a.hi.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         low, high = times(a.mean[0], a.mean[1], b.mean[0], b.mean[1])
-        covariance = np.nan_to_num(a.std[1] * b.std[1], nan=np.inf, posinf=np.inf)
+        covariance = settled(a.std[1] * b.std[1], np.inf)
         mean = times(low - covariance, high + covariance, k[0], k[1])
     return build(rows, never(a), sizes.rows[0] * sizes.cols[1], mean)
 
@@ -145,8 +146,8 @@ def dotted(args: tuple[Span, ...], sizes: Sizes) -> Span:
     low, high = times(a.low, a.high, b.low, b.high)
     mean_lo, mean_hi = times(a.mean[0], a.mean[1], b.mean[0], b.mean[1])
     with np.errstate(invalid="ignore", over="ignore"):
-        covariance = np.nan_to_num(a.std[1] * b.std[1], nan=np.inf, posinf=np.inf)
+        covariance = settled(a.std[1] * b.std[1], np.inf)
         largest = np.maximum(np.abs(low), np.abs(high))
-        slack = np.nan_to_num(largest * ROUNDING, nan=np.inf, posinf=np.inf)
+        slack = settled(largest * ROUNDING, np.inf)
         low, high = np.maximum(low, mean_lo - covariance) - slack, np.minimum(high, mean_hi + covariance) + slack
     return scalar_of(times(low, high, n[0], n[1]), a, never(a))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .span import HALF_RANGE, Array, RangeRule, Sizes, Span, scalar_of, times
+from .span import HALF_RANGE, Array, RangeRule, Sizes, Span, scalar_of, settled, times
 
 
 def layers(kind: str) -> RangeRule:
@@ -30,7 +30,7 @@ def layers(kind: str) -> RangeRule:
             high = _over_layers(most, sizes.networks, np.minimum if kind == "min" else np.maximum)
         if kind == "std":
             with np.errstate(invalid="ignore"):
-                width = np.nan_to_num(high - low, nan=np.inf, posinf=np.inf) * HALF_RANGE
+                width = settled(high - low, np.inf) * HALF_RANGE
             return scalar_of((np.zeros_like(low), width), x, up | down)
         if kind == "sum":
             low, high = times(low, high, depth[0], depth[1])

@@ -15,6 +15,7 @@ from .span import (
     infinite,
     never,
     scalar_of,
+    settled,
     times,
     whole,
 )
@@ -62,8 +63,8 @@ def summed_squares(args: tuple[Span, ...], sizes: Sizes) -> Span:
     x, n = args[0], sizes.elements
     low, high = absolute_of(x.mean[0], x.mean[1])
     with np.errstate(invalid="ignore", over="ignore"):
-        least = np.sqrt(np.nan_to_num((n[0] - 1) * x.std[0] ** 2 + n[0] * low**2))
-        most = np.sqrt(np.nan_to_num((n[1] - 1) * x.std[1] ** 2, nan=0.0) + np.nan_to_num(n[1] * high**2, nan=0.0))
+        least = np.sqrt(settled((n[0] - 1) * x.std[0] ** 2 + n[0] * low**2, 0.0))
+        most = np.sqrt(settled((n[1] - 1) * x.std[1] ** 2, 0.0) + settled(n[1] * high**2, 0.0))
     single = np.where(n[1] == 1, high, most)
     attained = np.maximum(np.maximum(x.most, -x.least), 0.0)
     return scalar_of((np.maximum(least, attained), single), x, never(x))

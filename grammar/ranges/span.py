@@ -104,22 +104,30 @@ Map = Callable[[Array, Array, Array, Flags], Interval]
 def in_range(x: Array) -> Array:
     """Bounds as float32's range makes them, see `reference.in_range`; NaN stays."""
     size = np.abs(x)
-    x = np.where(size > FLOAT32_MAX, np.copysign(np.inf, x), x)
-    return np.where(size < FLOAT32_TINY, 0.0, x)
+    large, small = size > FLOAT32_MAX, size < FLOAT32_TINY
+    if large.any():
+        x = np.where(large, np.copysign(np.inf, x), x)
+    return np.where(small, 0.0, x) if small.any() else x
+
+
+def settled(x: Array, value: float) -> Array:
+    """With a value where nothing is known (NaN)."""
+    unknown = np.isnan(x)
+    return np.where(unknown, value, x) if unknown.any() else x
 
 
 def down(x: Array) -> Array:
-    return np.where(x > 0, x * (1 - ROUNDING), x * (1 + ROUNDING))
+    return x * np.where(x > 0, 1 - ROUNDING, 1 + ROUNDING)
 
 
 def up(x: Array) -> Array:
-    return np.where(x > 0, x * (1 + ROUNDING), x * (1 - ROUNDING))
+    return x * np.where(x > 0, 1 + ROUNDING, 1 - ROUNDING)
 
 
 def bounded(lo: Array, hi: Array, *, exact: bool = False) -> Interval:
     """Widened by rounding, in range; where nothing is known (NaN) everything is possible."""
     lo, hi = (in_range(lo), in_range(hi)) if exact else (in_range(down(lo)), in_range(up(hi)))
-    return np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi)
+    return settled(lo, -np.inf), settled(hi, np.inf)
 
 
 def build(
@@ -137,7 +145,7 @@ def build(
     ``mean``, ``std``, ``mean_abs`` need not care for elements that leave float32's range. ``gap``: see `Span`.
     ``exact``: the op is rounded correctly, or not at all, so a bound needs no room for rounding.
     """
-    lo, hi = bounded(*rows, exact=exact)
+    lo, hi = (x if x.flags.writeable else x.copy() for x in bounded(*rows, exact=exact))
     least_size, zero = _apart(lo, hi, gap, exact=exact)
     if len(lo) == 1:
         return _single(lo, hi, least_size, zero, nan)
@@ -190,7 +198,7 @@ def _moment(
     """A moment between its own bounds and those that follow from the elements."""
     lo, hi = low, high
     if given is not None:
-        lo, hi = np.nan_to_num(given[0], nan=-np.inf), np.nan_to_num(given[1], nan=np.inf)
+        lo, hi = settled(given[0], -np.inf), settled(given[1], np.inf)
         lo, hi = np.maximum(down(lo) - slack, low), np.minimum(up(hi) + slack, high)
     return np.where(finite, np.maximum(lo, least), low), np.where(finite, np.minimum(hi, most), high)
 
@@ -243,7 +251,7 @@ def absolute_of(lo: Array, hi: Array) -> Interval:
 def times(a: Array, b: Array, c: Array, d: Array) -> Interval:
     """[a, b] * [c, d]; 0 * inf is no value, so its neighbours count."""
     with np.errstate(invalid="ignore", over="ignore"):
-        products = [np.nan_to_num(p, nan=0.0, posinf=np.inf, neginf=-np.inf) for p in (a * c, a * d, b * c, b * d)]
+        products = [settled(p, 0.0) for p in (a * c, a * d, b * c, b * d)]
     return (
         np.minimum(np.minimum(products[0], products[1]), np.minimum(products[2], products[3])),
         np.maximum(np.maximum(products[0], products[1]), np.maximum(products[2], products[3])),

@@ -7,7 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from ..reference import EPS
-from .span import ALL, LARGEST, ROUNDING, SMALLEST, Array, Flags, Interval, Sizes, Span, build, infinite, within, zeros
+from .span import (
+    ALL,
+    LARGEST,
+    ROUNDING,
+    SMALLEST,
+    Array,
+    Flags,
+    Interval,
+    Sizes,
+    Span,
+    build,
+    infinite,
+    settled,
+    within,
+    zeros,
+)
 
 
 def normalized(args: tuple[Span, ...], sizes: Sizes) -> Span:
@@ -28,7 +43,7 @@ def normalized(args: tuple[Span, ...], sizes: Sizes) -> Span:
     single = (n[1] == 1) | constant
     lo, hi = np.where(single, 0.0, lo), np.where(single, 0.0, hi)
     error = np.where(varied, slack / x.std[0], most) + 1e-12
-    error = np.where(single, 0.0, np.nan_to_num(error, nan=np.inf))
+    error = np.where(single, 0.0, settled(error, np.inf))
     apart = np.where(varied, 1.0 / most - error, 0.0)
     hi[SMALLEST] = np.where(apart > 0, np.minimum(hi[SMALLEST], -apart), hi[SMALLEST])
     lo[LARGEST] = np.where(apart > 0, np.maximum(lo[LARGEST], apart), lo[LARGEST])
@@ -49,15 +64,15 @@ def ranged(args: tuple[Span, ...], sizes: Sizes) -> Span:
         low = (lo - x.least) / (x.high - x.least + EPS)
         above = hi - x.low
         high = above / (np.maximum(x.most, hi) - x.low + EPS)
-        return np.clip(np.nan_to_num(low, nan=0.0), 0.0, 1.0), np.clip(np.nan_to_num(high, nan=1.0), 0.0, 1.0)
+        return np.clip(settled(low, 0.0), 0.0, 1.0), np.clip(settled(high, 1.0), 0.0, 1.0)
 
     lo, hi = scaled(x.lo, x.hi)
     lo[ALL], lo[SMALLEST], hi[SMALLEST] = 0.0, 0.0, 0.0
     spread = np.maximum(x.most - x.least, 0.0)
     width = x.high - x.low
     least, most = spread / (spread + EPS), width / (width + EPS)
-    lo[LARGEST] = np.nan_to_num(least, nan=0.0)
-    hi[LARGEST] = hi[ALL] = np.nan_to_num(most, nan=1.0)
+    lo[LARGEST] = settled(least, 0.0)
+    hi[LARGEST] = hi[ALL] = settled(most, 1.0)
     mean = scaled(x.mean[0], x.mean[1])
     std = x.std[0] / (width + EPS), x.std[1] / (spread + EPS)
     same = (sizes.elements[1] == 1) | (x.low == x.high)
@@ -92,7 +107,7 @@ def _log_share(x: Span, r: Array) -> Interval:
     with np.errstate(invalid="ignore", divide="ignore"):
         others = np.log(np.maximum(r - 1, 0.0))
         far, near = x.high - x.lo, x.low - x.hi
-        far, near = np.nan_to_num(far, nan=np.inf, posinf=np.inf), np.nan_to_num(near, nan=-np.inf, neginf=-np.inf)
+        far, near = settled(far, np.inf), settled(near, -np.inf)
         lo, hi = -np.logaddexp(0.0, others[1] + far), -np.logaddexp(0.0, others[0] + near)
         one = r[1] == 1  # others is -inf then, and far may be +inf
         return np.where(one, 0.0, lo), np.where(one | np.isnan(hi), 0.0, hi)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..grammar.errors import ProxforgeError
-from ..output import WRONG, emit, progress
+from ..output import WRONG, emit, progress, table
 from .options import PATH, collecting_into, collection_options, json_option, truth_options
 
 if TYPE_CHECKING:
@@ -140,6 +140,40 @@ def prune(directory: Path, drop: tuple[str, ...], dry_run: bool, as_json: bool) 
     for path in gone:
         click.echo(path)
     click.echo(f"{'would be' if dry_run else 'was'} {'changed or ' if drop else ''}deleted: {len(gone)}")
+
+
+@cache.command()
+@click.argument("spaces", nargs=-1)
+@click.option(
+    "--networks", type=click.IntRange(2), default=12, show_default=True, help="Random networks of each space."
+)
+@click.option("--batch", type=click.IntRange(1), help="Images per network.  [default: 16 of 8 or 32 pixels, 2 of 224]")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that collect.")
+@json_option
+def speed(spaces: tuple[str, ...], networks: int, batch: int | None, workers: int, as_json: bool) -> None:
+    """Measure the collection of all statistics: networks a second, the share of the bare passes, bytes a network.
+
+    SPACES: names; all if none is given.
+    """
+    from dataclasses import asdict
+
+    from ..stats_cache.recipe import find_space
+    from ..stats_cache.spaces import SPACES
+    from ..stats_cache.speed import speed as measured
+
+    rows = []
+    for name in spaces or SPACES:
+        images = (16 if find_space(name).resolution <= 32 else 2) if batch is None else batch
+        rows.append(measured(name, networks=networks, batch=images, workers=workers))
+    if as_json:
+        emit({"spaces": [asdict(row) for row in rows]})
+        return
+    columns = ("space", "images", "networks/s", "forward and backward", "MB/network")
+    table(
+        f"All statistics, {workers} processes",
+        columns,
+        [(r.space, r.batch, f"{r.per_second:.2f}", f"{r.share:.0%}", f"{r.bytes / 1e6:.1f}") for r in rows],
+    )
 
 
 def _caches(directory: Path) -> list[Path]:

@@ -1,14 +1,19 @@
-"""``ops``, ``check`` and ``export``: the language without data."""
+"""``ops``, ``check`` and ``export``: the language."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..grammar.errors import ProxforgeError, ProxyError
-from ..output import emit, table
-from .options import PATH, json_option
+from ..output import emit, progress, table
+from .options import PATH, collecting_into, collection_options, json_option
+
+if TYPE_CHECKING:
+    from ..grammar.analysis import Known
 
 
 @click.command()
@@ -56,24 +61,33 @@ def ops(op_set: str | None, markdown: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("expr")
+@click.option("--benchmark", "-b", help="Also use what the cache knows of the statistics of this benchmark's networks.")
+@click.option("--data", type=PATH, help="Folder of the benchmark's official files.")
+@collection_options
 @json_option
-def check(expr: str, as_json: bool) -> int:
+def check(expr: str, benchmark: str | None, data: Path | None, as_json: bool, **collection: Any) -> int:
     """Compile a formula: its type, canonical form, program and LaTeX, or what is wrong with it."""
     from ..bench.proxies import PUBLISHED
     from ..vm.compile import compile_text
+    from ..vm.fingerprint import fingerprint
 
+    formula = PUBLISHED[expr].formula if expr in PUBLISHED else expr
     try:
-        proxy = compile_text(PUBLISHED[expr].formula if expr in PUBLISHED else expr)
+        proxy = compile_text(formula)
+        if benchmark is not None:
+            proxy = compile_text(formula, known=_known(proxy.statistics, benchmark, data, as_json, **collection))
     except ProxyError as error:
         if not as_json:
             raise
         emit({"ok": False, "error": error.to_dict()})
         return 2
+    (printed,) = fingerprint([proxy.node])
     found = {
         "ok": True,
         "type": str(proxy.type),
         "canonical": proxy.canonical,
         "hash": proxy.hash,
+        "fingerprint": printed.hex() if printed is not None else None,
         "instructions": len(proxy.program),
         "statistics": list(proxy.statistics),
         "shape_only": proxy.shape_only,
@@ -83,13 +97,24 @@ def check(expr: str, as_json: bool) -> int:
     if as_json:
         emit(found)
         return 0
-    for key in ("type", "canonical", "hash", "instructions", "statistics", "shape_only", "latex"):
+    for key in ("type", "canonical", "hash", "fingerprint", "instructions", "statistics", "shape_only", "latex"):
         value = found[key]
         shown = ", ".join(value) if isinstance(value, list) else value
         shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown
         click.echo(f"{key.replace('_', ' '):13}{shown}")
     click.echo("\n".join(["", *proxy.disassemble()]))
     return 0
+
+
+def _known(names: Sequence[str], benchmark: str, data: Path | None, as_json: bool, **collection: Any) -> Known:
+    """What the cache knows of the statistics; what is missing is collected."""
+    from .. import api
+    from ..vm.known import known_of
+
+    truth = api.benchmark_of(benchmark, data)
+    with progress("collecting statistics", as_json) as bar:
+        source = api.statistics(truth, names, progress=collecting_into(bar), **collection)
+    return known_of(source, range(len(source.networks)))
 
 
 @click.command()

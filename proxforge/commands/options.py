@@ -70,8 +70,24 @@ collection_options = together(
         "--collect-on", default="cpu", show_default=True, help="Device that collects: cpu, cuda, cuda:<index>."
     ),
 )
+
+
+def _whole_numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Whole numbers with commas between them."""
+    try:
+        return None if value is None else tuple(int(number) for number in value.split(",") if number.strip())
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of seeds with commas between them", ctx, param) from None
+
+
+seeds_option = click.option(
+    "--init-seeds",
+    callback=_whole_numbers,
+    metavar="0,1,2",
+    help="Several initialisations: scores are averaged over them, and tau has a spread.",
+)
 running_options = together(
-    click.option("--backend", default="auto", show_default=True, help="auto, reference or torch."),
+    click.option("--backend", default="auto", show_default=True, help="auto, cpu, cpu-float32, reference or torch."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:<index>."),
 )
 

@@ -19,6 +19,7 @@ from .options import (
     json_option,
     running_options,
     searching,
+    seeds_option,
     truth_options,
 )
 from .search_spaces import space_options, taken
@@ -34,6 +35,7 @@ from .show import markdown_scores, show_found, show_scores, show_search, show_ta
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split.")
 @running_options
 @collection_options
+@seeds_option
 @json_option
 def score(
     expr: tuple[str, ...],

@@ -11,7 +11,7 @@ import click
 from ..output import number, table
 
 if TYPE_CHECKING:
-    from ..bench.tables import ScoreTable
+    from ..bench.tables import Row, ScoreTable
     from ..search.result import SearchResult
 
 
@@ -29,7 +29,7 @@ def show_scores(found: ScoreTable) -> None:
         rows = [
             (
                 marked(r.proxy, r.baseline, r.shape_only),
-                number(r.kendall) if r.status == "ok" else f"none: {r.status}",
+                _tau(r) if r.status == "ok" else f"none: {r.status}",
                 "" if r.kendall_ci is None else f"{r.kendall_ci[0]:.2f}..{r.kendall_ci[1]:.2f}",
                 number(r.spearman),
                 number(r.pearson),
@@ -39,6 +39,11 @@ def show_scores(found: ScoreTable) -> None:
         ]
         columns = ("proxy", "Kendall", "95 %", "Spearman", "Pearson", "given\n#params")
         table(f"{target}, n={chosen[0].n}", columns, rows)
+
+
+def _tau(r: Row) -> str:
+    """Tau-b, and its deviation between initialisations where there are several."""
+    return number(r.kendall) + ("" if r.kendall_std is None else f" ± {r.kendall_std:.3f}")
 
 
 def markdown_scores(found: ScoreTable) -> str:
@@ -51,7 +56,7 @@ def markdown_scores(found: ScoreTable) -> str:
         if r.kendall is None or r.kendall_ci is None:
             row[r.target] = r.status
         else:
-            row[r.target] = f"{r.kendall:.3f} [{r.kendall_ci[0]:.2f}, {r.kendall_ci[1]:.2f}]"
+            row[r.target] = f"{_tau(r)} [{r.kendall_ci[0]:.2f}, {r.kendall_ci[1]:.2f}]"
             row[r.target] += "" if r.partial_kendall is None else f" / {r.partial_kendall:.2f}"
     head = ["proxy", *(f"{t} (n={counts[t]})" for t in targets)]
     lines = [head, ["---"] * len(head), *([name, *(row[t] for t in targets)] for name, row in cells.items())]

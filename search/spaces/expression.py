@@ -111,12 +111,10 @@ class ExpressionSpace(SearchSpace):
         for _ in range(DRAWS):
             part = parts[int(rng.integers(len(parts)))]
             kind = int(rng.integers(4))
-            genes: tuple[str, ...] | None
-            if kind == 0:
-                genes = self._point(parent.genes, parts, part, rng, rate)
+            if kind == 3:
+                genes: tuple[str, ...] | None = self._point(parent.genes, parts, part, rng, rate)
             else:
-                change = (self._subtree, self._hoist, self._insert)[kind - 1]
-                genes = change(parent.genes, part, part is root, rng)
+                genes = (self._subtree, self._hoist, self._insert)[kind](parent.genes, part, part is root, rng)
             if genes is not None and genes != parent.genes:
                 return Expression(genes)
         if self.typed_size() == 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._vit import Mlp, init_linear
+from ._vit import Bare, Mlp, init_linear
 from .autoformer import FARTHEST, HEAD, TABLE
 
 EPS = 1e-5
@@ -40,8 +40,8 @@ class RelativeAttention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * HEAD * heads)
-        self.proj = nn.Linear(HEAD * heads, dim)
+        self.qkv = Bare(dim, 3 * HEAD * heads)
+        self.proj = Bare(HEAD * heads, dim)
         self.key_positions = nn.Parameter(torch.empty(TABLE, HEAD))
         self.value_positions = nn.Parameter(torch.empty(TABLE, HEAD))
         for table in (self.key_positions, self.value_positions):
@@ -69,7 +69,7 @@ class RelativeBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
         self.attn = RelativeAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
-        self.mlp = Mlp(dim, hidden)
+        self.mlp = Mlp(dim, hidden, linear=Bare)
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         """``[batch, n, d] -> [batch, n, d]``."""
@@ -92,7 +92,7 @@ class AutoFormerViT(nn.Module):
         self.pos = nn.Parameter(torch.empty(1, 1 + (side // patch) ** 2, width))
         self.blocks = nn.ModuleList(RelativeBlock(width, h, m) for h, m in zip(heads, hidden, strict=True))
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.head = nn.Linear(width, classes)
+        self.head = Bare(width, classes)
         self.register_buffer("places", relative_places(side // patch), persistent=False)
         for token in (self.cls, self.pos):
             nn.init.trunc_normal_(token, std=0.02)

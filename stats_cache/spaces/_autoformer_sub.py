@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._vit import EPS, Block, init_linear
+from ._vit import EPS, Bare, Block, init_linear
 
 
 class AutoFormerSubViT(nn.Module):
@@ -23,9 +23,9 @@ class AutoFormerSubViT(nn.Module):
         self.patch = nn.Conv2d(3, width, patch, patch)
         self.cls = nn.Parameter(torch.empty(1, 1, width))
         self.pos = nn.Parameter(torch.empty(1, 1 + (side // patch) ** 2, width))
-        self.blocks = nn.ModuleList(Block(width, h, m) for h, m in zip(heads, hidden, strict=True))
+        self.blocks = nn.ModuleList(Block(width, h, m, linear=Bare) for h, m in zip(heads, hidden, strict=True))
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.head = nn.Linear(width, classes)
+        self.head = Bare(width, classes)
         for token in (self.cls, self.pos):
             nn.init.trunc_normal_(token, std=0.02)
         init_linear(self)

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor, nn
 
-from ._vit import EPS, Block, init_linear
+from ._vit import EPS, Bare, Block, init_linear
 
 
 class Pool(nn.Module):
@@ -56,7 +56,10 @@ class PiTViT(nn.Module):
         self.cls = nn.Parameter(torch.empty(1, 1, widths[0]))
         self.pos = nn.Parameter(torch.empty(1, widths[0], grid, grid))
         stages = zip(widths, heads, depths, strict=True)
-        self.blocks = nn.ModuleList(Block(d, h, d * ratio) for d, h, depth in stages for _ in range(depth))
+        linear = Bare if normal_weights else nn.Linear
+        self.blocks = nn.ModuleList(
+            Block(d, h, d * ratio, linear=linear) for d, h, depth in stages for _ in range(depth)
+        )
         self.pools = nn.ModuleList(Pool(a, b) for a, b in pairwise(widths))
         self.pool_before = list(accumulate(depths[:-1]))
         self.norm = nn.LayerNorm(widths[-1], eps=EPS)

@@ -6,7 +6,7 @@ In a network whose layers are ``blocks.0 .. blocks.L-1`` the sites are ``blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,13 @@ EPS = 1e-6
 """Added to the variance by every LayerNorm."""
 
 
+class Bare(nn.Linear):
+    """A linear map whose weights `init_linear` sets: torch's own would be drawn and thrown away."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: the weights are whatever the memory holds."""
+
+
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2): ``[batch, n, d] -> [batch, n, d]``.
 
@@ -26,14 +33,16 @@ class Attention(nn.Module):
     Every linear map has a bias. Raises SpaceError when the heads do not divide q.
     """
 
-    def __init__(self, dim: int, heads: int, q: int | None = None) -> None:
+    def __init__(
+        self, dim: int, heads: int, q: int | None = None, *, linear: Callable[[int, int], nn.Linear] = nn.Linear
+    ) -> None:
         super().__init__()
         self.q = dim if q is None else q
         self.heads = heads
         if heads < 1 or self.q % heads:
             raise SpaceError(f"an attention of width {self.q} cannot have {heads} heads: choose a divisor of {self.q}")
-        self.qkv = nn.Linear(dim, 3 * self.q)
-        self.proj = nn.Linear(self.q, dim)
+        self.qkv = linear(dim, 3 * self.q)
+        self.proj = linear(self.q, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, n, d] -> [batch, n, d]``."""
@@ -47,11 +56,11 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """``fc2(GELU(fc1(x)))``: ``[batch, n, d] -> [batch, n, d]`` over ``hidden`` (m) features."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, *, linear: Callable[[int, int], nn.Linear] = nn.Linear) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = linear(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, n, d] -> [batch, n, d]``."""
@@ -59,14 +68,25 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer, pre-norm: ``x + attn(norm1(x))``, then ``x + mlp(norm2(x))``. ``hidden`` is m, the MLP's width."""
+    """One layer, pre-norm: ``x + attn(norm1(x))``, then ``x + mlp(norm2(x))``. ``hidden`` is m, the MLP's width.
 
-    def __init__(self, dim: int, heads: int, hidden: int, q: int | None = None) -> None:
+    ``linear``: the class of the linear maps, see `Bare`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden: int,
+        q: int | None = None,
+        *,
+        linear: Callable[[int, int], nn.Linear] = nn.Linear,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
-        self.attn = Attention(dim, heads, q)
+        self.attn = Attention(dim, heads, q, linear=linear)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
-        self.mlp = Mlp(dim, hidden)
+        self.mlp = Mlp(dim, hidden, linear=linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, n, d] -> [batch, n, d]``."""
@@ -75,10 +95,13 @@ class Block(nn.Module):
 
 
 def init_linear(network: nn.Module, std: float = 0.02) -> None:
-    """Initialise as ViTs are: every Linear ~ truncated normal (0, std²), bias 0; LayerNorm 1 and 0. In module order."""
+    """Initialise as ViTs are: every Linear ~ truncated normal (0, std²), bias 0; LayerNorm 1 and 0. In module order.
+
+    The published cut is at -2 and 2, a hundred deviations away: what is drawn is a normal.
+    """
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=std)
+            nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):

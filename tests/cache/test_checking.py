@@ -65,7 +65,7 @@ def test_what_is_harmed_is_named_and_mended_to_the_byte(harm, path, whole):
 def test_a_damaged_manifest_is_made_anew_from_its_own_recipe(path, whole):
     manifest = path / "manifest.json"
     text = manifest.read_bytes()
-    for position in (5, text.index(b'"facts"') + 30, len(text) - 3):
+    for position in (5, text.index(b'"statistics"') + 30, len(text) - 3):
         flip(manifest, position)
         flip(path / "networks/0002.safetensors", 300)
         before, after = repair(path, workers=1)

@@ -29,8 +29,9 @@ from proxforge.stats_cache import (
     tensorfile,
     verify,
 )
+from proxforge.stats_cache.facts import facts_of
 from proxforge.stats_cache.gather import label
-from proxforge.stats_cache.source import SegmentFacts, facts_of
+from proxforge.stats_cache.source import SegmentFacts
 from proxforge.stats_cache.spaces.base import Size
 
 NETWORKS = 3
@@ -62,7 +63,7 @@ def test_what_is_read(whole):
     assert cache.verify() == []
     for network in cache.networks:
         tensors = load_file(whole / f"networks/{network.index:04d}.safetensors")
-        assert len(tensors) == len(ALL) * network.layers + 1
+        assert len(tensors) == len(ALL) * network.layers + 2
         for name in ALL:
             for layer in range(network.layers):
                 segment = cache.read(network.index, name, layer)
@@ -265,13 +266,13 @@ def test_what_happened_to_a_file_is_told(path):
 def test_checksums_on_first_use(path):
     file = path / "networks/0001.safetensors"
     data = bytearray(file.read_bytes())
-    data[-40] ^= 1  # the last segment: qkv.w of the last layer
+    data[-32 - 4 * 2 * len(ALL) - 1] ^= 1  # the last segment: qkv.w of the last layer
     file.write_bytes(data)
     open_cache(path, checksums=False).read(1, "qkv.w", 1)
     cache = open_cache(path)
     cache.read(1, "qkv.w", 0)
     for _ in range(2):
-        with pytest.raises(CacheError, match=r"0001.safetensors is damaged: the checksum of qkv.w/1 is not that"):
+        with pytest.raises(CacheError, match=r"0001.safetensors is damaged: the checksum of qkv.w/1 does not"):
             cache.read(1, "qkv.w", 1)
 
 
@@ -309,9 +310,9 @@ def test_a_damaged_file_is_not_extended(tmp_path):
     cache = collect(recipe(NETWORKS), ["fc1.w"], tmp_path, workers=1)
     file = cache.path / "networks/0002.safetensors"
     data = bytearray(file.read_bytes())
-    data[-40] ^= 1
+    data[-60] ^= 1
     file.write_bytes(data)
-    with pytest.raises(CacheError, match=r"0002.safetensors is damaged"):
+    with pytest.raises(CacheError, match=r"0002.safetensors is damaged: the checksum of fc1.w/2 does not fit"):
         collect(recipe(NETWORKS), ["qkv.w"], tmp_path, workers=1)
     file.unlink()
     assert collect(recipe(NETWORKS), ["qkv.w"], tmp_path, workers=1).verify() == []

@@ -113,7 +113,7 @@ def test_info_verify_and_repair(call, collected):
 def test_damage_is_exit_code_1_and_repaired(call, collected):
     file = collected / "networks" / "0007.safetensors"
     data = bytearray(file.read_bytes())
-    data[-40] ^= 1
+    data[-50] ^= 1
     file.write_bytes(data)
     assert call("cache", "info", collected)[0] == 0, "info reads no files"
     code, found = call("cache", "verify", collected)

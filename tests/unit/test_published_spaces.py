@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from proxforge.stats_cache.spaces import SPACES, space
 from proxforge.stats_cache.spaces._autoformer import RelativeAttention, relative_places
+from proxforge.stats_cache.spaces._vit import init_linear
 from proxforge.stats_cache.spaces.base import SpaceError
 from proxforge.stats_cache.spaces.budget import Budget, Range
 from proxforge.stats_cache.spaces.nas_bench_201 import EDGES, OPERATIONS, cell_text
@@ -198,6 +199,7 @@ def test_relative_attention_is_the_published_formula() -> None:
     torch.manual_seed(0)
     side, heads = 17, 2  # wider than the farthest distance: 14
     attention = RelativeAttention(24, heads).double()
+    init_linear(attention, std=0.5)
     for table in (attention.key_positions, attention.value_positions):
         nn.init.normal_(table)
     places = relative_places(side)

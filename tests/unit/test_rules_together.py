@@ -91,7 +91,9 @@ def test_every_rule_lowers_the_measure(rule):
     pool = CanonicalPool()
     found = [args for args in operands(OPS[rule.op], True) if rule.applies(pool, args)][:40]
     for args in found or instances(rule, 40, pool):
-        assert measure(rule.rewrite(pool, args)) < measure(Pool().apply(OPS[rule.op], *args)), shown(args[0])
+        assert measure(pool.build(rule.rewrite(pool, args))) < measure(Pool().apply(OPS[rule.op], *args)), shown(
+            args[0]
+        )
 
 
 def test_the_order_of_operands_is_the_last_thing_to_settle():
@@ -121,7 +123,7 @@ def unjoined(op_name: str, args: tuple[Node, ...], rules: tuple[Rule, ...] = RUL
     whole = canonical(term, pool)
     for rule in rules:
         if rule.op == op_name and rule.applies(pool, args):
-            other = canonical(rule.rewrite(pool, args), pool)
+            other = canonical(pool.build(rule.rewrite(pool, args)), pool)
             if other is not whole and not degenerate(whole) and not degenerate(other):
                 found.append(
                     f"{rule.algebra}: {op_name}({', '.join(map(shown, args))}) -> {shown(other)}, {shown(whole)}"
@@ -167,7 +169,7 @@ def test_a_rule_that_does_not_fit_the_others_is_found():
     rule = Rule(
         "+",
         "relu(x) + relu(-x) = abs(x)",
-        lambda pool, a: pool.make("abs", a[0].args[0]),
+        lambda pool, a: ("abs", a[0].args[0]),
         "relu",
         "relu",
         lambda pool, a: a[1].args[0].args == a[0].args,

@@ -128,8 +128,8 @@ def test_progress_goes_from_nothing_to_all():
 
 
 def test_the_whole_space_agrees_with_a_sample():
-    """Validity of random programs of the published space, as a share: the exact one is 0.932 (see the docs)."""
+    """The share of the published space that compiles, against the exact number of ``proxforge bench space``."""
     space, rng, pool = TreeSpace(), np.random.default_rng(0), canonical_pool()
     nodes = [space.expression(space.sample(rng), pool) for _ in range(3000)]
     share = sum(error is None for error in refusals(nodes)) / 3000
-    assert abs(share - 55_749_616 / 59_785_216) < 5 * np.sqrt(0.07 / 3000)
+    assert abs(share - 55_556_168 / 59_785_216) < 5 * np.sqrt(0.07 / 3000)

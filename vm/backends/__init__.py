@@ -50,8 +50,8 @@ def backend(name: str, source: Source, networks: Sequence[int], device: str = "a
 
 def choice(device: str) -> tuple[str, str]:
     """What ``auto`` means on a device, and why: ``torch`` on a GPU, ``cpu`` elsewhere, if numba is there."""
-    if device.startswith("cuda"):
-        return "torch", "the device is a GPU"
+    if device not in ("auto", "cpu"):
+        return "torch", f"the device is {device}"
     if device == "auto" and _NVIDIA.exists():
         return "torch", "this machine has a GPU"
     if importlib.util.find_spec("numba") is None:
