@@ -67,10 +67,10 @@ class Rule:
 _LEAF_ORDER = {name: i for i, name in enumerate(STATISTICS)}
 
 
-def order_key(node: Node) -> tuple[int, int, bytes]:
-    """The order of operands: shallow before deep, statistics as in their table, then by digest."""
+def order_key(node: Node) -> tuple[int, int, int, bytes]:
+    """The order of operands: shallow before deep, Scalars before matrices, statistics as in their table, by digest."""
     rank = _LEAF_ORDER.get(str(node.attr), 0) if node.op is STATISTIC else -1
-    return node.depth, rank, node.digest
+    return node.depth, -node.type.kind, rank, node.digest
 
 
 def unordered(pool: CanonicalPool, a: Args) -> bool:

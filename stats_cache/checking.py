@@ -11,7 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from . import tensorfile
-from .collect import Progress, fill, locked
+from .collect import Progress, fill
+from .directory import locked
 from .gather import EXPONENTS, exponents, label
 from .inputs import Batch
 from .manifest import INPUT, MANIFEST, NETWORKS, Manifest, SchemaError, Stored, network_file

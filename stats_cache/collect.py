@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-
+from .directory import flush, locked, rename
 from .estimate import check_room, network_bytes
 from .gather import Job, adopt
 from .inputs import Batch
@@ -119,7 +117,7 @@ def fill(
         )
         for i, missing in todo.items()
     ]
-    jobs = [replace(job, present=None) if not _file(directory, job.index).exists() else job for job in jobs]
+    jobs = [replace(job, present=None) if not (directory / network_file(job.index)).exists() else job for job in jobs]
     cost = {job.index: _seconds(manifest, job) for job in jobs}
     jobs.sort(key=lambda job: -cost[job.index])  # the longest first: the workers end together
     processes = _processes(cost, workers, device)
@@ -132,7 +130,7 @@ def fill(
     saved, pause = began, _SAVE_SECONDS
     with results(jobs, processes) as made:
         for done, (job, temporary, entry) in enumerate(made, 1):
-            _rename(temporary, _file(directory, job.index))
+            rename(temporary, directory / network_file(job.index))
             stored[job.index] = entry
             now = time.monotonic()
             if now - saved >= pause:
@@ -145,8 +143,8 @@ def fill(
                 progress(Progress(done, len(jobs), spent / total, max(left, 0.0)))
     manifest = replace(manifest, stored=tuple(stored))
     manifest.write(directory)
-    _flush(directory / NETWORKS)
-    _flush(directory)
+    flush(directory / NETWORKS)
+    flush(directory)
     return manifest
 
 
@@ -183,7 +181,7 @@ def _keep(data: Batch | None, recipe: Recipe, directory: Path) -> None:
         data.write(temporary)
     except OSError as error:
         raise CacheError(f"cannot write {place}: {error.strerror}") from error
-    _rename(temporary, place)
+    rename(temporary, place)
 
 
 def _read(recipe: Recipe, directory: Path) -> Manifest:
@@ -220,7 +218,7 @@ def _adopted(manifest: Manifest, directory: Path) -> Manifest:
     """With the files that a collection put in place before it was killed and could list them."""
     stored = list(manifest.stored)
     for i, entry in enumerate(stored):
-        path = _file(directory, i)
+        path = directory / network_file(i)
         if path.exists() and (entry is None or path.stat().st_size != entry.bytes):
             stored[i] = adopt(directory, manifest.key, i, manifest.sizes[i].depth, manifest.recipe.storage)
     return replace(manifest, stored=tuple(stored))
@@ -231,7 +229,7 @@ def _todo(manifest: Manifest, directory: Path, wanted: tuple[str, ...]) -> dict[
     todo = {}
     for i, entry in enumerate(manifest.stored):
         had = set(entry.statistics) if entry else set()
-        path = _file(directory, i)
+        path = directory / network_file(i)
         if entry is None or not path.exists():
             todo[i] = tuple(sorted(had.union(wanted)))
         elif path.stat().st_size != entry.bytes or not had.issuperset(wanted):
@@ -268,46 +266,3 @@ def _processes(cost: Mapping[int, float], workers: int | None, device: str) -> i
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cpus, total = min(cpus, len(cost)), sum(cost.values())
     return cpus if cpus > 1 and _START_SECONDS + total / cpus < total else 1
-
-
-@contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Alone with the directory, which exists then; temporary files, also a killed collection's, are gone afterwards."""
-    lock = FileLock(directory.with_name(f"{directory.name}.lock"))
-    try:
-        (directory / NETWORKS).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        _clean(directory)
-    except OSError as error:
-        raise CacheError(f"cannot collect into {directory}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        _clean(directory)
-        lock.release()
-
-
-def _clean(directory: Path) -> None:
-    for leftover in (*directory.glob("*.tmp"), *directory.glob(f"{NETWORKS}/*.tmp")):
-        leftover.unlink(missing_ok=True)
-
-
-def _rename(temporary: Path, place: Path) -> None:
-    try:
-        temporary.replace(place)
-    except OSError as error:
-        raise CacheError(f"cannot write {place}: {error.strerror}") from error
-
-
-def _file(directory: Path, index: int) -> Path:
-    return directory / network_file(index)
-
-
-def _flush(directory: Path) -> None:
-    """Make the renames in the directory durable (POSIX; Windows cannot open a directory and needs no such thing)."""
-    if os.name == "posix":
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -44,7 +44,8 @@ def facts_of_all(segments: Sequence[NDArray[np.float32]]) -> list[SegmentFacts]:
     for begin in range(0, len(small), _CHUNK // _SMALL):
         some = small[begin : begin + _CHUNK // _SMALL]
         walked |= dict(zip(some, _walk_together([flat[i] for i in some]), strict=True))
-    walked |= {i: _walk(x) for i, x in enumerate(flat) if x.size >= _SMALL}
+    with np.errstate(invalid="ignore"):  # infinity less infinity, in a segment that has no moments
+        walked |= {i: _walk(x) for i, x in enumerate(flat) if x.size >= _SMALL}
     return [_facts(segment.shape, x, walked.get(i)) for i, (segment, x) in enumerate(zip(segments, flat, strict=True))]
 
 

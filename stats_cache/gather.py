@@ -104,7 +104,7 @@ def gather(job: Job) -> tuple[Path, Stored]:
 
 def _measured(job: Job, statistics: set[str]) -> Segments:
     """Build the network and measure these statistics."""
-    from .passes import How, measure, one_thread
+    from .passes import How, full_precision, measure, one_thread
     from .sites import check_axes, find_layers
 
     recipe = job.recipe
@@ -128,7 +128,8 @@ def _measured(job: Job, statistics: set[str]) -> Segments:
         images, labels = _inputs(recipe, job.directory)
         if job.device != "cpu":
             model, images, labels = model.to(job.device), images.to(job.device), labels.to(job.device)
-        measured = measure(model, layers, statistics, images, labels, how)
+        with full_precision():
+            measured = measure(model, layers, statistics, images, labels, how)
     check_axes(layers, {name: [(len(s), s.shape[1]) for s in found] for name, found in measured.items()})
     return measured
 
@@ -143,7 +144,7 @@ def _inputs(recipe: Recipe, directory: str) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=1)
 def _made(kind: str, batch: int, channels: int, side: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """The images and labels that every network of a recipe gets; made once in a process."""
-    from .passes import noise, ones
+    from .noise import noise, ones
 
     return (ones if kind == "ones" else noise)(batch, channels, side, classes, seed)
 

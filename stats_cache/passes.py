@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
+from .segments import array, joined, rows
 from .sites import ACTIVATIONS, Layers
 from .source import CacheError
 
@@ -54,27 +55,6 @@ class _Call:
     version: int
 
 
-def noise(batch: int, channels: int, resolution: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Standard normal images ``[batch, channels, resolution, resolution]``, uniform labels ``[batch]``, seeded."""
-    generator = torch.Generator().manual_seed(seed)
-    try:
-        images = torch.randn(batch, channels, resolution, resolution, generator=generator, dtype=torch.float32)
-    except RuntimeError as error:  # what torch raises when there is not that much memory
-        pixels = batch * channels * resolution**2
-        raise CacheError(
-            f"no memory for a batch of {batch} images ({4 * pixels / 1e9:.0f} GB); choose fewer"
-        ) from error
-    return images, torch.randint(classes, (batch,), generator=generator)
-
-
-def ones(batch: int, channels: int, resolution: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Images ``[batch, channels, resolution, resolution]`` whose every pixel is 1, uniform labels ``[batch]``,
-    seeded."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.ones(1, channels, resolution, resolution).repeat(batch, 1, 1, 1)
-    return images, torch.randint(classes, (batch,), generator=generator)
-
-
 def measure(
     model: nn.Module,
     layers: Layers,
@@ -99,13 +79,13 @@ def measure(
     with ready(model):
         for site in by_kind["w"]:
             weights = [[_weight(model, m).detach() for m in modules] for modules in layers[site]]
-            out[f"{site}.w"] = [_joined(parts) for parts in weights]
+            out[f"{site}.w"] = [joined(parts) for parts in weights]
         if by_kind["g"] or by_kind["a"]:
             with normalising(model, how.batch_statistics):
                 out |= _loss_pass(model, layers, by_kind["g"], by_kind["a"], images, labels, how)
         if by_kind["v"]:
             out |= _synflow(model, layers, by_kind["v"], torch.ones_like(images[:1], dtype=torch.float64), how)
-    return {name: [_array(tensor) for tensor in tensors] for name, tensors in out.items()}
+    return {name: [array(tensor) for tensor in tensors] for name, tensors in out.items()}
 
 
 def logits_of(output: Any) -> Tensor:
@@ -142,7 +122,7 @@ def _loss_pass(
         loss = how.loss(logits, labels)
     out: dict[str, list[Tensor]] = {}
     for site in activations:
-        out[f"{site}.a"] = [_rows(site, calls[m].values, how) for (m,) in layers[site]]
+        out[f"{site}.a"] = [rows(site, calls[m].values, how.rows, how.row_seed) for (m,) in layers[site]]
     if gradients:
         wanted: dict[str, list[list[Tensor]]] = {
             site: [
@@ -152,7 +132,7 @@ def _loss_pass(
             for site in gradients
         }
         for site, found in _gradients(loss, layers, wanted, how).items():
-            tensors = [_rows(site, g[0], how) if site in ACTIVATIONS else _joined(g) for g in found]
+            tensors = [rows(site, g[0], how.rows, how.row_seed) if site in ACTIVATIONS else joined(g) for g in found]
             out[f"{site}.g"] = tensors
     return out
 
@@ -190,7 +170,7 @@ def _synflow(model: nn.Module, layers: Layers, sites: list[str], ones: Tensor, h
     }
     total = logits_of(torch.func.functional_call(model, state, (ones,))).sum()
     found = _gradients(total, layers, wanted, how)
-    return {f"{site}.v": [_joined(parts) for parts in found[site]] for site in sites}
+    return {f"{site}.v": [joined(parts) for parts in found[site]] for site in sites}
 
 
 def _gradients(
@@ -280,6 +260,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Inside, convolutions on a GPU are those of float32 (not TF32), and made the same way each time."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True):
+        yield
+
+
 def _weight(model: nn.Module, module: str) -> nn.Parameter:
     found = model.get_submodule(module)
     weight = getattr(found, "weight", None)
@@ -288,31 +275,3 @@ def _weight(model: nn.Module, module: str) -> nn.Parameter:
             f"the module {module!r} ({type(found).__name__}) has no weight matrix; name a linear or convolutional layer"
         )
     return weight
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Weights, or gradients by them, one above the other: ``[out, in]``."""
-    flat = [part.flatten(1) for part in parts]
-    if len({part.shape[1] for part in flat}) > 1:
-        widths = ", ".join(str(list(part.shape)) for part in flat)
-        raise CacheError(f"weights that are joined have different widths: {widths}; name modules with one input")
-    return flat[0] if len(flat) == 1 else torch.cat(flat)
-
-
-def _rows(site: str, output: Tensor, how: How) -> Tensor:
-    """An output, or the gradient by it, as ``[positions * batch, features]``, with the rows that are kept.
-
-    Of a convolution (site ``act``) the features are the channels, axis 1; else they are the last axis.
-    """
-    flat = (output.movedim(1, -1) if site == "act" else output).flatten(0, -2)
-    if how.rows is None or how.rows >= len(flat):
-        return flat
-    generator = torch.Generator().manual_seed(how.row_seed)
-    chosen = torch.randperm(len(flat), generator=generator)[: how.rows].sort().values
-    return flat[chosen.to(flat.device)]
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    """As the store wants it: float32, contiguous."""
-    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
-    return array

@@ -32,8 +32,8 @@ REPEATS = 2
 class Speed:
     """``per_second``: networks, all statistics, with ``workers`` processes, once these run.
 
-    ``share``: processor time of the bare passes (the cross-entropy's and SynFlow's, forward and backward) over that of
-    a whole collection, in one process. ``bytes``: on the disk, per network.
+    ``seconds``: of one processor, per network, in one process. ``share``: of these, what the bare passes take (the
+    cross-entropy's and SynFlow's, forward and backward). ``bytes``: on the disk, per network.
     """
 
     space: str
@@ -41,6 +41,7 @@ class Speed:
     batch: int
     workers: int
     per_second: float
+    seconds: float
     share: float
     bytes: int
 
@@ -57,13 +58,14 @@ def speed(space: str, *, networks: int = 12, batch: int = 2, workers: int = 2, s
 
     with tempfile.TemporaryDirectory() as folder:
         cache = collect(recipe, family.statistics(), Path(folder), workers=workers, progress=note)
-        share = _share(recipe, family, Path(folder))
+        seconds, share = _share(recipe, family, Path(folder))
     # The workers start together and end one after another: what comes after the first results of all is steady.
     per_second = (len(times) - workers) / max(times[-1] - times[workers - 1], 1e-9)
-    return Speed(space, len(archs), batch, workers, per_second, share, cache.bytes // len(archs))
+    return Speed(space, len(archs), batch, workers, per_second, seconds, share, cache.bytes // len(archs))
 
 
-def _share(recipe: Recipe, family: Space, folder: Path) -> float:
+def _share(recipe: Recipe, family: Space, folder: Path) -> tuple[float, float]:
+    """Processor seconds per network, and the share of the bare passes."""
     (folder / NETWORKS).mkdir()
     passes = whole = 0.0
     for arch in recipe.archs[: SHARED + 1]:  # the first warms up
@@ -73,7 +75,7 @@ def _share(recipe: Recipe, family: Space, folder: Path) -> float:
         bare = min(_bare(one, family) for _ in range(REPEATS))
         if arch is not recipe.archs[0]:
             whole, passes = whole + all_of_it, passes + bare
-    return passes / whole
+    return whole / (len(recipe.archs[: SHARED + 1]) - 1), passes / whole
 
 
 def _bare(recipe: Recipe, family: Space) -> float:
@@ -81,7 +83,8 @@ def _bare(recipe: Recipe, family: Space) -> float:
     import torch
     from torch.nn import functional as F
 
-    from .passes import noise, normalising, one_thread
+    from .noise import noise
+    from .passes import normalising, one_thread
 
     model = family.build(recipe.archs[0], seed=recipe.seed, classes=recipe.classes).eval()
     images, labels = noise(recipe.batch, family.channels, family.resolution, recipe.classes, recipe.input_seed)

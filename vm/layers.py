@@ -11,7 +11,7 @@ from ..grammar.ops import Op
 from ..grammar.reference import in_range
 from ..grammar.types import NETWORK_FACTS, Kind
 from ..stats_cache.source import Source
-from .program import Program
+from .program import OPCODES, Program
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def bounds(counts: Sequence[int]) -> tuple[NDArray[np.intp], Array]:
 
 
 def _sum(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
-    return np.asarray(np.add.reduceat(values, starts))
+    return np.asarray(np.add.reduceat(values, starts, axis=-1))
 
 
 def _mean(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
@@ -36,7 +36,7 @@ def _mean(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
 
 
 def _std(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
-    centred = values - np.repeat(_mean(values, starts, counts), counts.astype(np.intp))
+    centred = values - np.repeat(_mean(values, starts, counts), counts.astype(np.intp), axis=-1)
     spread = np.sqrt(_sum(centred * centred, starts, counts) / np.maximum(counts - 1, 1))
     return np.where(counts > 1, spread, np.nan)
 
@@ -44,19 +44,20 @@ def _std(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
 LAYER_OPS: dict[str, Callable[[Array, NDArray[np.intp], Array], Array]] = {
     "layer_mean": _mean,
     "layer_sum": _sum,
-    "layer_min": lambda v, starts, counts: np.asarray(np.minimum.reduceat(v, starts)),
-    "layer_max": lambda v, starts, counts: np.asarray(np.maximum.reduceat(v, starts)),
+    "layer_min": lambda v, starts, counts: np.asarray(np.minimum.reduceat(v, starts, axis=-1)),
+    "layer_max": lambda v, starts, counts: np.asarray(np.maximum.reduceat(v, starts, axis=-1)),
     "layer_std": _std,
 }
-"""Reductions of ``[T]`` layer values to ``[A]`` networks."""
+"""Reductions of ``[.., T]`` layer values to ``[.., A]`` networks."""
 
 
 def layer_op(op: Op) -> Callable[[Array, NDArray[np.intp], Array], Array]:
     """The reduction of an op; of one without a form for all networks at once, its reference network by network."""
 
     def one_by_one(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
-        parts = np.split(values, starts[1:])
-        return np.array([float(op.reference(part)) for part in parts])
+        parts = np.split(np.atleast_2d(values), starts[1:], axis=1)
+        found = np.array([[float(op.reference(row)) for row in part] for part in parts]).T
+        return found.reshape(*values.shape[:-1], len(starts))
 
     return LAYER_OPS.get(op.name, one_by_one)
 
@@ -65,20 +66,48 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
     ``scalars``: register -> float64 ``[T]``, layers of all networks in order. ``counts``: layers per network ``[A]``.
-    ``facts``: float64 ``[fact, A]``.
+    ``facts``: float64 ``[fact, A]``. Instructions of one kind that do not wait for each other are one step.
     """
     starts, length = bounds(counts)
-    registers: dict[int, Array] = {}
+    steps, outputs = _steps(program)
+    values = np.empty((len(program) - program.split, len(length)))
     with np.errstate(all="ignore"):
-        for opcode, dst, src in program.instructions(program.split):
+        for code, places, first, second in steps:
+            opcode = OPCODES[code]
             if opcode.name == "fact.x":
-                value = facts[src[0]]
+                values[places] = facts[first]
             elif opcode.op is None:
-                value = np.full(len(length), program.constants[src[0]])
+                values[places] = np.take(program.constants, first)[:, None]
             elif opcode.operands == (Kind.SCALAR,):
-                value = in_range(layer_op(opcode.op)(scalars[src[0]], starts, length))
+                layers = np.stack([scalars[r] for r in first])
+                values[places] = in_range(layer_op(opcode.op)(layers, starts, length))
             else:
-                operands = (registers[r] for _, r in zip(opcode.operands, src, strict=False))
-                value = in_range(np.asarray(opcode.op.reference(*operands)))
-            registers[dst] = value
-    return np.stack([registers[int(r)] for r in program.outputs])
+                operands = (values[v] for v in (first, second)[: len(opcode.operands)])
+                values[places] = in_range(np.asarray(opcode.op.reference(*operands)))
+    return np.asarray(values[outputs])
+
+
+Step = tuple[int, list[int], list[int], list[int]]
+"""Opcode, the instructions, and for each its first and second source: an instruction, a register or an entry."""
+
+
+def _steps(program: Program) -> tuple[list[Step], list[int]]:
+    """The instructions of the networks' part in steps, and the instruction that gives each output."""
+    held: dict[int, int] = {}  # Score register -> the instruction that wrote it last
+    depth: list[int] = []
+    steps: dict[tuple[int, int], Step] = {}
+    split = program.split
+    rows = zip(program.opcode[split:].tolist(), program.dst[split:].tolist(), program.src[split:].tolist(), strict=True)
+    for i, (code, register, sources) in enumerate(rows):
+        kinds = OPCODES[code].operands
+        if kinds and kinds[0] is Kind.SCORE:
+            sources = [held[r] for r in sources[: len(kinds)]]
+            depth.append(1 + max(depth[v] for v in sources))
+        else:
+            depth.append(0)
+        step = steps.setdefault((depth[i], code), (code, [], [], []))
+        step[1].append(i)
+        step[2].append(sources[0])
+        step[3].append(sources[-1])
+        held[register] = i
+    return [steps[key] for key in sorted(steps)], [held[r] for r in program.outputs.tolist()]

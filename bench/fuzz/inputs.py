@@ -149,7 +149,7 @@ def structure(rng: random.Random, size: int) -> str:
         lambda: "1" * n + rng.choice(("", ".", "e9", "e-9")) + "*qkv.w",
         lambda: f"{call}({','.join(leaf for _ in range(n // 6))})",
         lambda: rng.choice((";", "\n", "\r\n", " ", "#", "\t")) * n + leaf,
-        lambda: _balanced(rng, 1 + n // 6, operator),
+        lambda: _balanced(rng, 1 + n // 12, operator),
         lambda: f"qkv.w # {rng.choice(_PIECES) * n}",
         lambda: (leaf + operator) * (n // 6),
     )
@@ -157,8 +157,10 @@ def structure(rng: random.Random, size: int) -> str:
 
 
 def _balanced(rng: random.Random, leaves: int, operator: str) -> str:
-    """A balanced tree, so that no depth is exceeded."""
-    parts = [_leaf(rng) for _ in range(leaves)]
+    """A balanced tree of different parts: as many operations as fit, and no depth is exceeded."""
+    parts = [rng.choice((f"F{rng.randint(1, 4)}", f"(-{i}-F1)", f"{i}*F1", f"abs({i}.5-F1g)")) for i in range(leaves)]
+    if rng.random() < 0.5:
+        parts = [part.replace("F4", "F1").replace("F3", "F1").replace("F2", "F1") for part in parts]
     while len(parts) > 1:
         joined = [f"({a}{operator}{b})" for a, b in zip(parts[::2], parts[1::2], strict=False)]
         parts = joined + parts[len(joined) * 2 :]

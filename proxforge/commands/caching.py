@@ -168,11 +168,14 @@ def speed(spaces: tuple[str, ...], networks: int, batch: int | None, workers: in
     if as_json:
         emit({"spaces": [asdict(row) for row in rows]})
         return
-    columns = ("space", "images", "networks/s", "forward and backward", "MB/network")
+    columns = ("space", "images", "networks/s", "CPU s/network", "forward and backward", "MB/network")
     table(
         f"All statistics, {workers} processes",
         columns,
-        [(r.space, r.batch, f"{r.per_second:.2f}", f"{r.share:.0%}", f"{r.bytes / 1e6:.1f}") for r in rows],
+        [
+            (r.space, r.batch, f"{r.per_second:.2f}", f"{r.seconds:.3f}", f"{r.share:.0%}", f"{r.bytes / 1e6:.1f}")
+            for r in rows
+        ],
     )
 
 

@@ -146,7 +146,7 @@ def test_a_cache_of_given_images_is_keyed_by_them_and_keeps_them(tmp_path):
 
 
 def test_the_given_images_are_those_that_are_used(tmp_path):
-    from proxforge.stats_cache.passes import noise
+    from proxforge.stats_cache.noise import noise
 
     images, labels = (t.numpy() for t in noise(3, 2, 8, 5, seed=11))
     given = collect(recipe(2, input=Batch(images, labels).name), ALL, tmp_path, data=Batch(images, labels), workers=1)

@@ -12,7 +12,8 @@ from toy_model import ToyViT, separately
 from toy_space import ALL, Toy
 
 from proxforge.stats_cache import CacheError
-from proxforge.stats_cache.passes import measure, noise, one_thread
+from proxforge.stats_cache.noise import noise
+from proxforge.stats_cache.passes import measure, one_thread
 from proxforge.stats_cache.sites import find_layers
 
 WEIGHTS = {

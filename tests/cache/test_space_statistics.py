@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from proxforge.stats_cache import CacheError, Recipe, collect
-from proxforge.stats_cache.passes import noise, ones
+from proxforge.stats_cache.noise import noise, ones
 from proxforge.stats_cache.recipe import find_space
 from proxforge.stats_cache.sites import find_layers
 from proxforge.stats_cache.spaces import SPACES, space

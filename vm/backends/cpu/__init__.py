@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -43,12 +44,15 @@ class CpuBackend:
         self._number = number
         self._counts = [source.networks[i].layers for i in networks]
         self._facts = fact_table(source, networks)
+        self._plans: WeakKeyDictionary[Program, Plan] = WeakKeyDictionary()
         self._segments = Segments(source, networks, 8 // np.dtype(number).itemsize)
 
     def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
         """See `Backend.run`."""
         bounds = self._segments.bounds(program.statistics)
-        made = plan(program, bounds)
+        made = self._plans.get(program)
+        if made is None:
+            made = self._plans[program] = plan(program, bounds)
         total = len(self._segments.places)
         scalars = np.empty((made.height, total))
         step = self._layers_at_once(made)

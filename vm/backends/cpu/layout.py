@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 WIDEST = 1536
 """Elements of a tile at most, as far as float64 goes; twice as many of float32."""
 TYPICAL = 1024
-JOB = 1 << 17
+JOB = 1 << 15
 """Elements of a job: so few that threads share a large segment, so many that joining their totals is nothing."""
 
 

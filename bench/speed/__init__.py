@@ -1,0 +1,1 @@
+"""How fast populations are evaluated: workloads, engines, the limits of the machine."""

@@ -1,0 +1,108 @@
+"""What the machine allows: its memory, and the instructions of a workload at the speed they have in the first cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...vm.backends.cpu import emit, machine
+from ...vm.backends.cpu.emit import PAD
+from ...vm.backends.cpu.layout import TYPICAL, layout
+from ...vm.backends.cpu.plan import plan
+from ...vm.backends.cpu.threads import aligned, available
+from .engines import Real, program_of
+from .workloads import Workload
+
+_BEST_OF = 9
+_REPEATED = 200
+Instruction = tuple[int, int]
+"""Kind and variant, see `vm.backends.cpu.machine`."""
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "usable": available(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    import llvmlite.binding
+
+    name = str(llvmlite.binding.get_host_cpu_name())
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        models = []
+    return f"{models[0]} ({name})" if models else platform.processor() or name
+
+
+def memory_bandwidth(megabytes: int = 512) -> float:
+    """How fast one thread reads memory, in GB/s: the machine's own instruction for it, the best of several times."""
+    x = np.ones((1, megabytes << 18), np.float32)
+    found = layout(np.array([1]), np.array([x.size]), 1)
+    return x.nbytes / _timed([(machine.TAKE, 0)], [x], found, np.float64, 1) * 1e-9
+
+
+def kernel_seconds(workload: Workload, number: Real) -> float:
+    """The time of all instructions of the workload's sweeps, each at the speed that it has in the first cache."""
+    made = plan(program_of(workload.trees), [10.0] * 3)
+    counts: Counter[Instruction] = Counter()
+    for sweeps in made.passes:
+        for sweep in sweeps:
+            counts.update((int(kind), int(variant)) for kind, variant in sweep.code[:, :2])
+    return workload.elements * sum(count * instruction_seconds(i, number) for i, count in counts.items())
+
+
+_KNOWN: dict[tuple[Instruction, str], float] = {}
+
+
+def instruction_seconds(instruction: Instruction, number: Real) -> float:
+    """Seconds per element of one instruction on a tile that stays in the first cache."""
+    key = (instruction, np.dtype(number).name)
+    if key not in _KNOWN:
+        scale = 8 // np.dtype(number).itemsize
+        x = np.random.default_rng(0).normal(0, 1, (2, 16, TYPICAL * scale // 16)).astype(np.float32)
+        found = layout(np.array([16]), np.array([x[0].shape[1]]), scale)
+        times = [_timed([instruction] * count, list(x), found, number, _REPEATED) for count in (10, 20)]
+        _KNOWN[key] = max(times[1] - times[0], 0.0) / 10 / _REPEATED / x[0].size
+    return _KNOWN[key]
+
+
+def _timed(
+    instructions: list[Instruction], segments: list[NDArray[np.float32]], found: Any, number: Real, times: int
+) -> float:
+    """Seconds of one sweep: the segments are taken, then each instruction runs on them."""
+    jobs = np.repeat(found.jobs, times, axis=0)
+    capacity = 4096 + PAD
+    rows, columns = found.new_rows, found.new_columns
+    taken = [(machine.TAKE, 0, i, 0, 0, i, 0) for i in range(len(segments))]
+    last = len(segments) - 1
+    code = np.array(taken + [(kind, variant, 3, 0, last, 0, 0) for kind, variant in instructions], np.int64)
+    addresses = np.array([s.ctypes.data for s in segments], np.int64)[:, None]
+    scratch = aligned(4 * capacity, number)
+    tables = [np.full(columns + PAD, emit.LOWEST, number), *(np.zeros(columns + PAD, number) for _ in range(3))]
+    totals, sums = np.zeros((len(jobs), 2)), [np.zeros(columns + PAD), np.zeros(rows + PAD)]
+    run = machine.compiled("run", number is np.float64)
+
+    def once() -> float:
+        began = time.perf_counter()
+        run(
+            0, len(jobs), jobs, code, scratch, capacity, addresses, np.ones((1, 1)), totals, tables[0], tables[1], 0,
+            tables[2], tables[3], 0, *sums, 0,
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(_BEST_OF))
