@@ -6,14 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .expr import Node, Pool
 from .ops import FACT, NUMBER, OPS, Form, Op
 from .reference import in_range
-from .rules import RULES, Args, Rule, Term, product_side, unordered
+from .rewriting import Args, Rule, Term, product_side, unordered
+from .rules import RULES
 from .types import Kind, Type
 
 
@@ -47,22 +48,31 @@ class CanonicalPool(Pool):
             item = todo.pop()
             if isinstance(item, Node):
                 done.append(item)
-            elif isinstance(item, tuple):
-                if isinstance(item[1], tuple) or isinstance(item[-1], tuple):
-                    todo.append(_Join(item[0], len(item) - 1))
-                    todo += item[:0:-1]
-                elif item in self._built:
-                    done.append(self._built[item])
-                else:
-                    op, operands = OPS[item[0]], item[1:]
-                    todo += (_Keep(item), self._step(op, operands) or self.plain(op, operands))
             elif isinstance(item, _Keep):
                 self._built[item.key] = done[-1]
-            else:
-                args = done[-item.count :]
+            elif isinstance(item, _Join):
+                args = tuple(done[-item.count :])
                 del done[-item.count :]
-                todo.append((item.name, *args))
+                todo.append(self._next(OPS[item.name], args, todo))
+            elif isinstance(item[1], tuple) or isinstance(item[-1], tuple):
+                todo.append(_Join(item[0], len(item) - 1))
+                todo += item[:0:-1]
+            else:
+                todo.append(self._next(OPS[item[0]], item[1:], todo))
         return done[0]
+
+    def _next(self, op: Op, args: Args, todo: list[Any]) -> Term:
+        """What an op on nodes is: a node, or the term that a rule makes of it (then it is to be kept)."""
+        key = (op.name, *args)
+        node = self._built.get(key)
+        if node is not None:
+            return node
+        term = self._step(op, args)
+        if term is None:
+            node = self._built[key] = self.plain(op, args)
+            return node
+        todo.append(_Keep(key))
+        return term
 
     def _step(self, op: Op, args: Args) -> Term | None:
         """Numbers are folded; else the first rule that applies; else commutative operands in their order; else None."""
@@ -89,7 +99,10 @@ class CanonicalPool(Pool):
 
     def magnitude(self, node: Node) -> Node:
         """What has the same absolute value, without the abs and the signs that it does not need."""
-        return _upwards(node, self._magnitudes, _THROUGH, self._magnitude)
+        if node.op.name not in _THROUGH:
+            return node
+        found = self._magnitudes.get(node)
+        return _upwards(node, self._magnitudes, _THROUGH, self._magnitude) if found is None else found
 
     def _magnitude(self, x: Node) -> Node:
         if x.op.name not in _THROUGH:
@@ -108,7 +121,8 @@ class CanonicalPool(Pool):
 
         Of the values as they are computed, whatever the input.
         """
-        return _upwards(node, self._sides, _SIDED, self._side)
+        found = self._sides.get(node)
+        return _upwards(node, self._sides, _SIDED, self._side) if found is None else found
 
     def _side(self, x: Node) -> int:
         if x.op is NUMBER:

@@ -136,7 +136,7 @@ def _analysed(op: Op, args: tuple[Node, ...]) -> f.Facts:
         return f.known(value + 0.0) if math.isfinite(value) else f.UNKNOWN
     if op.form is Form.JOIN and args[0] is args[1] and op.name == "-":
         return f.known(0.0)
-    return op.facts(tuple(a.facts for a in args), tuple(a.type.kind for a in args))
+    return op.facts(tuple([a.facts for a in args]), tuple([a.type.kind for a in args]))
 
 
 def _coerced(pool: Pool, op: Op, args: tuple[Node, ...]) -> tuple[Node, ...]:

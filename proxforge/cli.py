@@ -16,6 +16,7 @@ from .commands.fuzzing import fuzz
 from .commands.language import check, export, ops
 from .commands.scoring import demo, score, search, strategies
 from .commands.spaces import space
+from .commands.speed import speed
 from .commands.validity import validity
 from .grammar.errors import ProxforgeError
 from .output import BAD_INPUT, PIPE_CLOSED, fail
@@ -76,6 +77,7 @@ def cli() -> None:
     """Write zero-cost proxies as text, score them on hundreds of untrained networks, search for better ones."""
 
 
+bench.add_command(speed)
 bench.add_command(validity)
 bench.add_command(fuzz)
 for command in (ops, check, export, score, search, strategies, collect, cache, space, bench, demo):

@@ -122,7 +122,8 @@ def fill(
     jobs.sort(key=lambda job: -cost[job.index])  # the longest first: the workers end together
     processes = _processes(cost, workers, device)
     growth = {job.index: network_bytes(recipe, family, job.recipe.archs[0], job.missing) for job in jobs}
-    check_room(directory, {i: count for i, count in growth.items() if count is not None}, processes)
+    old = [job.present.bytes for job in jobs if job.present is not None]
+    check_room(directory, {i: count for i, count in growth.items() if count is not None}, old, processes)
     if recipe.given and jobs:
         _keep(data, recipe, directory)
     total, spent = sum(cost.values()), 0.0

@@ -42,14 +42,14 @@ def network_bytes(recipe: Recipe, family: Space, arch: Arch, statistics: Iterabl
     return total
 
 
-def check_room(directory: Path, growth: Mapping[int, int], together: int) -> None:
+def check_room(directory: Path, growth: Mapping[int, int], old: Iterable[int], together: int) -> None:
     """Raises CacheError when the disk cannot hold what is to be added.
 
-    ``growth``: network -> bytes that its file grows by. ``together``: files that are written at a time, beside the old
-    ones that they replace.
+    ``growth``: network -> bytes that its file grows by. ``old``: bytes of the files that are extended; ``together``: so
+    many are written at a time, beside the old ones that they replace.
     """
     free = shutil.disk_usage(directory).free
-    need = sum(growth.values()) + sum(sorted(growth.values())[-together:])
+    need = sum(growth.values()) + sum(sorted(old)[-together:])
     if need > free:
         raise CacheError(
             f"the statistics of {len(growth)} networks need about {_size(need)}, and {directory} has {_size(free)} "

@@ -22,6 +22,8 @@ from .rounding import scales
 
 MEMORY = 1 << 28
 """Bytes of remembered Scalars."""
+AT_ONCE = 1 << 27
+"""Bytes of the Scalars of programs that are merged into one; what they share is computed once."""
 
 
 @dataclass
@@ -69,6 +71,14 @@ class Evaluator:
         """Scores and statuses of Score expressions, ``[P, A]``."""
         if not roots:
             return judge(np.empty((0, len(self.networks))))
+        most = min(4096, max(1, AT_ONCE // (16 * sum(self._counts))))  # about two Scalars a program and layer
+        parts = [self._merged(roots[i : i + most]) for i in range(0, len(roots), most)]
+        if len(parts) == 1:
+            return parts[0]
+        return Result(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("scores", "status", "network")))
+
+    def _merged(self, roots: Sequence[Node]) -> Result:
+        """The programs as one."""
         program, order = assemble(roots, lambda n: n.digest in self._memory)
         names = [bytes.fromhex(name) for name in program.recalled]
         recalled = [self._memory[name] for name in names]

@@ -27,6 +27,8 @@ DIGITS = 6
 """Significant decimal digits of a score that a fingerprint sees."""
 MEMORY = 20_000
 """Values of sub-expressions that are remembered at most between two calls."""
+BATCH = 1000
+"""Programs at a time, where many are asked for."""
 _LAYERS = (2, 3, 1, 1)
 """Layers of each probe network: one network per kind of numbers, see `_segment`."""
 
@@ -44,7 +46,8 @@ class Distinct:
 
 def fingerprint(nodes: Sequence[Node]) -> list[bytes | None]:
     """16 bytes for each Score expression, see `Fingerprinter`."""
-    return Fingerprinter().of(nodes)
+    prints = Fingerprinter()
+    return [p for i in range(0, len(nodes), BATCH) for p in prints.of(nodes[i : i + BATCH])]
 
 
 def distinct(nodes: Iterable[Node]) -> Distinct:

@@ -158,9 +158,8 @@ def structure(rng: random.Random, size: int) -> str:
 
 def _balanced(rng: random.Random, leaves: int, operator: str) -> str:
     """A balanced tree of different parts: as many operations as fit, and no depth is exceeded."""
-    parts = [rng.choice((f"F{rng.randint(1, 4)}", f"(-{i}-F1)", f"{i}*F1", f"abs({i}.5-F1g)")) for i in range(leaves)]
-    if rng.random() < 0.5:
-        parts = [part.replace("F4", "F1").replace("F3", "F1").replace("F2", "F1") for part in parts]
+    kinds = ("F1", "F1g", "(-{i}-F1)", "{i}*F1", "abs({i}.5-F1g)")
+    parts = [rng.choice(kinds).format(i=i) for i in range(leaves)]
     while len(parts) > 1:
         joined = [f"({a}{operator}{b})" for a, b in zip(parts[::2], parts[1::2], strict=False)]
         parts = joined + parts[len(joined) * 2 :]

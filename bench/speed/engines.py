@@ -22,7 +22,7 @@ from ...stats_cache.memory import MemoryCache
 from ...vm.backends.cpu import CpuBackend
 from ...vm.compile import compile_nodes
 from ...vm.program import Program
-from .workloads import ARRAYS, NUMPY, Tree, Workload, composed
+from .workloads import ARRAYS, NUMPY, Function, Tree, Workload, composed
 
 Means = NDArray[np.float64]
 Real = type[np.floating[Any]]
@@ -89,7 +89,7 @@ def torch(workload: Workload, threads: int, compiled: bool = False) -> Prepared:
     """torch, float32, eager or compiled, program by program."""
     import torch as library
 
-    table = {
+    table: dict[str, Function] = {
         "exp": library.exp,
         "logabs": lambda x: library.log(library.abs(x)),
         "sqrtabs": lambda x: library.sqrt(library.abs(x)),

@@ -52,7 +52,7 @@ class Workload:
     @property
     def elements(self) -> int:
         """Elements of one array."""
-        return self.data.shape[1]
+        return int(self.data.shape[1])
 
     @property
     def nodes(self) -> int:

@@ -15,6 +15,7 @@ from proxforge.grammar.ops import OPS
 from proxforge.grammar.parse import parse
 from proxforge.grammar.types import Kind
 from proxforge.stats_cache.memory import MemoryCache
+from proxforge.vm import evaluate
 from proxforge.vm.backends import backend, choice
 from proxforge.vm.backends import cpu as package
 from proxforge.vm.backends.cpu import CpuBackend, group, layout, segments, sweep
@@ -212,6 +213,32 @@ def test_little_memory_and_many_networks_change_nothing(monkeypatch):
     np.testing.assert_array_equal(expected, scores(nodes))
     monkeypatch.setattr(segments, "RESIDENT", 1)
     np.testing.assert_array_equal(expected, scores(nodes))
+
+
+def test_a_large_population_is_scored_in_parts(monkeypatch):
+    nodes = population(50)
+    whole = Evaluator(SOURCES["normal"], range(6), backend_name="cpu").run(nodes)
+    monkeypatch.setattr(evaluate, "AT_ONCE", 16 * 14 * 7)
+    evaluator = Evaluator(SOURCES["normal"], range(6), backend_name="cpu")
+    parts = evaluator.run(nodes)
+    assert evaluator.counters.programs == len(nodes)
+    for field in ("scores", "status", "network"):
+        np.testing.assert_array_equal(getattr(parts, field), getattr(whole, field))
+
+
+def test_sources_whose_reads_are_copies():
+    """Caches that keep 16 bits give another array at every read: it must live as long as its address is used."""
+
+    class Copies(MemoryCache):
+        def read(self, net, stat, layer):
+            return super().read(net, stat, layer).copy()
+
+    source = random_source(1, SHAPES)
+    copies = Copies([{s: [source.read(n.index, s, k) for k in range(n.layers)] for s in source.statistics}
+                     for n in source.networks], [n.size for n in source.networks])  # fmt: skip
+    nodes = population(20)
+    np.testing.assert_array_equal(scores(nodes, copies), scores(nodes))
+    assert segments.Segments(copies, range(6), 1).places == segments.Segments(source, range(6), 1).places
 
 
 def test_networks_are_a_choice():

@@ -74,6 +74,9 @@ def test_a_damaged_manifest_is_made_anew_from_its_own_recipe(path, whole):
     flip(manifest, text.index(b'"recipe"') + 40)
     with pytest.raises(CacheError, match=r"manifest.json is damaged.*recipe"):
         repair(path)
+    manifest.write_bytes(text.replace(b'"batch":3', b'"batch":4', 1))
+    with pytest.raises(CacheError, match=r"its recipe is not that of the directory either"):
+        repair(path)
     manifest.unlink()
     with pytest.raises(CacheError, match=r"has no manifest.json.*its recipe cannot be read either"):
         repair(path)

@@ -55,7 +55,12 @@ def test_what_the_disk_cannot_hold_is_refused_before_anything_is_collected(tmp_p
     with pytest.raises(CacheError, match=r"of 6 networks need about \d.* MB, and .* MB free\. Choose another folder"):
         collect(micro(6), ["fc1.g", "hidden.a"], tmp_path, workers=1)
     assert not list(tmp_path.rglob("*.safetensors"))
-    collect(micro(3), ["fc1.g"], tmp_path, workers=1)
+    collect(micro(6), ["hidden.g"], tmp_path / "other", workers=1)
+    free = 1000 + sum(estimate(micro(6), ["fc2.g"]))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, free))
+    with pytest.raises(CacheError, match="need about"):  # beside the largest file that it replaces
+        collect(micro(6), ["fc2.g"], tmp_path / "other", workers=1)
+    collect(micro(6), ["fc2.g"], tmp_path / "third", workers=1)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, 2 * need))
     collect(micro(6), ["fc1.g", "hidden.a"], tmp_path, workers=1)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, 0))

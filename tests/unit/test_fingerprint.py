@@ -105,6 +105,8 @@ def test_what_is_remembered_changes_nothing(monkeypatch):
     forgetful = Fingerprinter()
     assert [forgetful.of([n])[0] for n in nodes] == together
     assert len(forgetful._values) < 100
+    monkeypatch.setattr(module, "BATCH", 7)
+    assert fingerprint(nodes) == together
 
 
 def test_digits_are_what_counts(monkeypatch):

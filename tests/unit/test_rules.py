@@ -11,7 +11,8 @@ import pytest
 from proxforge.grammar.canonical import CanonicalPool
 from proxforge.grammar.expr import Node, Pool
 from proxforge.grammar.ops import OPS, Form, Op
-from proxforge.grammar.rules import RULES, Rewrite, Rule, Term
+from proxforge.grammar.rewriting import Rewrite, Rule, Term
+from proxforge.grammar.rules import RULES
 from proxforge.grammar.types import Kind
 from tests.algebra import BINARY, LAYER, UNARY, Data, applied, apply_op, chains, same, shown
 

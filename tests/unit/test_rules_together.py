@@ -13,7 +13,8 @@ from proxforge.grammar.canonical import CanonicalPool
 from proxforge.grammar.errors import ProxyError
 from proxforge.grammar.expr import Node, Pool, topological
 from proxforge.grammar.ops import NUMBER, OPS
-from proxforge.grammar.rules import RULES, Rule, order_key
+from proxforge.grammar.rewriting import Rule, order_key
+from proxforge.grammar.rules import RULES
 from tests.algebra import UNARY, applied, canonical, chains, leaf_in, shown
 from tests.random_programs import random_score
 from tests.unit.test_rules import instances, matrices, operands, scalars

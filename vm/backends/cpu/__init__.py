@@ -23,6 +23,8 @@ from .threads import Threads, available
 
 MEMORY = 1 << 28
 """Bytes of intermediate results of the layers that are worked on together."""
+COPIES_TO_RESULTS = 2
+"""Copies of segments may take so many times as much."""
 
 
 class CpuBackend:
@@ -55,7 +57,7 @@ class CpuBackend:
             made = self._plans[program] = plan(program, bounds)
         total = len(self._segments.places)
         scalars = np.empty((made.height, total))
-        step = self._layers_at_once(made)
+        step = self._layers_at_once(made, program)
         for start in range(0, total, step):
             stop = min(start + step, total)
             part = Part(self._segments, program.statistics, bounds, start, stop)
@@ -65,10 +67,11 @@ class CpuBackend:
         final = {register: scalars[made.rows[i]] for register, i in made.final.items()}
         return finish(program, final, self._counts, self._facts), scalars[[made.rows[i] for i in keep]]
 
-    def _layers_at_once(self, made: Plan) -> int:
-        """So many that what is kept between the passes has room."""
+    def _layers_at_once(self, made: Plan, program: Program) -> int:
+        """So many that what is kept between the passes has room, and what has to be copied."""
         step = len(self._segments.places)
         needed = sum(s.bytes(self._segments.layout(s.axes, 0, step)) for sweeps in made.passes for s in sweeps)
+        needed += self._segments.copied(program.statistics) // COPIES_TO_RESULTS
         while needed > MEMORY and step > 1:
             step, needed = -(-step // 2), -(-needed // 2)
         return step

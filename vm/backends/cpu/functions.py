@@ -1,7 +1,7 @@
 """The transcendental functions on vectors, in float64 and float32: range reduction, then a ratio of polynomials.
 
-exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and denominator go on
-into sigmoid, tanh and mish, so that each costs one division. The reduction is that of W. J. Cody and W. Waite, Software
+exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and denominator go
+on into sigmoid, tanh and mish, so that each costs one division. The reduction is that of W. J. Cody and W. Waite, Software
 Manual for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits.
 """
 
@@ -32,8 +32,8 @@ _ATANH = {
     ),
     False: (1.99999999862144, 0.6666681595483791, 0.39974794485710313, 0.29925661026349454),
 }  # fmt: skip
-"""ln((1 + s)/(1 - s))/s as a polynomial in s², where the argument of the logarithm lies in [sqrt(1/2), sqrt(2)]; relative
-error 1.7e-16 and 6.9e-10."""
+"""ln((1 + s)/(1 - s))/s as a polynomial in s², where the argument of the logarithm lies in [sqrt(1/2), sqrt(2)];
+relative error 1.7e-16 and 6.9e-10."""
 
 EXP_HIGH, EXP_LOW = 88.72283905206835, -87.33654475055310
 """exp of more is beyond float32's largest number, of less below its smallest normal one."""

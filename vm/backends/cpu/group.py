@@ -61,14 +61,25 @@ class Group:
     def run(self) -> None:
         """Computes all Scalars."""
         with np.errstate(all="ignore"):
-            for sweeps, ready in zip(self._plan.passes, self._plan.ready, strict=True):
+            plan = self._plan
+            for sweeps, reduced, ready in zip(plan.passes, plan.reduced, plan.ready, strict=True):
+                for name, values in reduced.items():
+                    self._reduce(REDUCTIONS[name], values)
                 for i in ready:
-                    self._compute(i, self._plan.values[i])
+                    self._compute(i, plan.values[i])
                 for sweep in sweeps:
                     self._sweep(sweep)
 
+    def _reduce(self, totals: Totals, values: list[int]) -> None:
+        """Many values of one kind at once."""
+        operands = [self._plan.values[i].args for i in values]
+        kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
+        found = [np.stack([self._totals[kind, args] for args in operands]) for kind in kinds]
+        counts = np.stack([self.count(args[0]) for args in operands])
+        self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
+
     def _compute(self, i: int, v: Value) -> None:
-        """A value that is no tile, once its pass is over."""
+        """Another value that is no tile, once its pass is over."""
         row = self._plan.rows.get(i, 0)
         if v.name in AFFINE:
             for k, totals in enumerate(AFFINE[v.name]):
@@ -112,10 +123,13 @@ class Group:
         total = sums.SUMS[v.name](self, x, v)
         if v.name in sums.UNGUARDED:
             return total
-        bound = self._bound(x)
-        outside = ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
-        vanishing = (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
-        places = np.flatnonzero(outside | vanishing)
+        doubtful = np.zeros(len(total), np.bool_)
+        if v.name in sums.SHRINKING:
+            doubtful |= (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
+        if not (self._plan.certain[x] and np.isfinite(self._plan.bounds[x])):
+            bound = self._bound(x)
+            doubtful |= ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
+        places = np.flatnonzero(doubtful)
         if len(places):
             total = np.array(total)
             for place in places:

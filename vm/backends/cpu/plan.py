@@ -79,17 +79,20 @@ class Sweep:
 
 @dataclass
 class Plan:
-    """``passes``: the sweeps of each pass. ``ready``: before each pass the values to compute that are no tiles, in
-    order. ``rows``: value -> its row (or two) in the table of Scalars, of which there are ``height``. ``bounds``: of
-    the absolute values of elements, where every Scalar is 1. ``final``: Scalar register -> value at the end of the
+    """``passes``: the sweeps of each pass. ``reduced``, ``ready``: before each pass the values to compute that are no
+    tiles: by opcode those that follow from totals alone, then the others, in order. ``rows``: value -> its row (or two)
+    in the table of Scalars, of which there are ``height``. ``bounds``: of the absolute values of elements, where every
+    Scalar is 1; ``certain``: whether no Scalar has a part in it. ``final``: Scalar register -> value at the end of the
     layers' part, for those that the rest reads."""
 
     values: list[Value]
     passes: list[list[Sweep]]
+    reduced: list[dict[str, list[int]]]
     ready: list[list[int]]
     rows: dict[int, int]
     height: int
     bounds: list[float]
+    certain: list[bool]
     final: dict[int, int]
 
     def by_rule(self, x: int) -> bool:
@@ -131,6 +134,7 @@ class _Planner:
         self._values = values
         self._level: list[int] = []
         self._bounds: list[float] = []
+        self._certain: list[bool] = []
         self._statistics = statistics
         self._targets: dict[tuple[int, Axes], Targets] = {}
         self._sweeps: dict[tuple[int, Axes], Sweep] = {}
@@ -143,6 +147,7 @@ class _Planner:
             for i, v in enumerate(self._values):
                 bound = bound_of(v, [self._bounds[a] for a in v.args], self._statistics) if v.matrix else 1.0
                 self._bounds.append(float(bound))
+                self._certain.append(v.matrix and all(self._certain[a] for a in v.args))
                 self._level.append(self._ready(v))
                 if not v.matrix or v.name in AFFINE:
                     rows[i] = height
@@ -162,7 +167,20 @@ class _Planner:
             self._make([i for i in ready[level] if whole(self._values[i])], made)
         for i in sorted(made - rows.keys()):
             ready[self._level[i]].append(i)
-        return Plan(self._values, passes, [sorted(r) for r in ready], rows, height, self._bounds, final)
+        reduced: list[dict[str, list[int]]] = [{} for _ in ready]
+        for level, found in enumerate(ready):
+            for i in sorted(found):
+                if self._from_totals(self._values[i]):
+                    reduced[level].setdefault(self._values[i].name, []).append(i)
+        rest = [sorted(i for i in found if not self._from_totals(self._values[i])) for found in ready]
+        return Plan(self._values, passes, reduced, rest, rows, height, self._bounds, self._certain, final)
+
+    def _from_totals(self, v: Value) -> bool:
+        """Whether a value follows from totals of one sweep."""
+        if v.name not in REDUCTIONS:
+            return False
+        a = v.args[0]
+        return REDUCTIONS[v.name].kinds != (SUM,) or not by_rule(self._values[a], self._bounds[a])
 
     def _ready(self, v: Value) -> int:
         """How many passes must be over before the value is there, or can be computed in a tile; notes what it needs."""

@@ -18,7 +18,8 @@ from .values import Axes
 RESIDENT = 1 << 29
 """Bytes of segments that are kept as copies."""
 MAPPED = 256
-"""So many networks are read where they lie; each keeps a file open, so the segments of more are copied."""
+"""So many networks are read where they lie; each keeps a file open, so the segments of more are copied. So are those of
+caches that keep 16 bits of a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Segments:
         self.places = [(n, layer) for n in networks for layer in range(source.networks[n].layers)]
         self._source = source
         self._scale = scale
-        self._copies = len(networks) > MAPPED
+        self._many = len(networks) > MAPPED
         self._bounds: dict[str, float] = {}
         self._axes: dict[str, Ints] = {}
         self._layouts: dict[tuple[Axes, int, int], Layout] = {}
@@ -79,6 +80,16 @@ class Segments:
         network, layer = self.places[place]
         return self._source.read(network, statistic, layer)
 
+    def copied(self, statistics: Sequence[str]) -> int:
+        """Bytes of the statistics that have to be copied to be read."""
+        first, layer = self.places[0]
+        elsewhere = []
+        for name in statistics:
+            a, b = (self._source.read(first, name, layer) for _ in range(2))
+            if self._many or not np.may_share_memory(a, b):
+                elsewhere.append(STATISTICS[name].type)
+        return 4 * sum(int((self._axes[t.rows] * self._axes[t.cols]).sum()) for t in elsewhere)
+
     def held(self, statistic: str, start: int, stop: int) -> Held:
         """The segments of a statistic from place ``start`` to ``stop``; while the answer lives, so do they."""
         key = (statistic, start, stop)
@@ -89,12 +100,16 @@ class Segments:
         return found
 
     def _read(self, statistic: str, start: int, stop: int) -> Held:
-        arrays = [np.ascontiguousarray(self.segment(statistic, p)) for p in range(start, stop)]
-        if self._copies:
-            sizes = np.array([a.size for a in arrays], np.int64)
-            packed = np.concatenate([a.ravel() for a in arrays])
-            return Held(packed.ctypes.data + 4 * (np.cumsum(sizes) - sizes), [packed], packed.nbytes)
-        return Held(np.array([a.ctypes.data for a in arrays], np.int64), arrays, 0)
+        if not self.copied([statistic]):
+            arrays = [np.ascontiguousarray(self.segment(statistic, p)) for p in range(start, stop)]
+            return Held(np.array([a.ctypes.data for a in arrays], np.int64), arrays, 0)
+        type_ = STATISTICS[statistic].type
+        sizes = (self._axes[type_.rows] * self._axes[type_.cols])[start:stop]
+        ends = np.cumsum(sizes)
+        packed = np.empty(int(ends[-1]), np.float32)
+        for place, end, size in zip(range(start, stop), ends.tolist(), sizes.tolist(), strict=True):
+            packed[end - size : end] = self.segment(statistic, place).ravel()
+        return Held(packed.ctypes.data + 4 * (ends - sizes), [packed], packed.nbytes)
 
 
 @dataclass(frozen=True)

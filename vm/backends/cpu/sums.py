@@ -97,6 +97,8 @@ SUMS: dict[str, Rule] = {
 """Σ x by the opcode of x. What rounding leaves of 0 is 0: the sum of normalize(a)."""
 UNGUARDED = frozenset(("identity.m", "neg.m", "abs.m", "normalize.m", "softmax.m"))
 """Rules that hold whatever the operand: no element can leave the range."""
+SHRINKING = frozenset(("square.m", "mul.mm", "mul.ms", "mul.sm", "div.ms", PRODUCT))
+"""Rules of ops whose elements can be below float32's range where those of the operands are not."""
 
 _LOG = 89.0
 """No logarithm of a number in float32's range is larger."""
