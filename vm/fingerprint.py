@@ -2,7 +2,7 @@
 
 After Real et al., AutoML-Zero (2020), section 3: two programs whose outputs agree on a few examples are evaluated once.
 Canonical form proves that programs are equal and misses what holds only up to rounding, or only for finite values
-(``softmax(mean(qkv.w)) * params = params``); a fingerprint sees both, and proves nothing.
+(``softmax(mean(qkv.w)) * fc1.w = fc1.w``); a fingerprint sees both, and proves nothing.
 """
 
 from __future__ import annotations

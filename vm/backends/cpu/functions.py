@@ -1,8 +1,8 @@
 """The transcendental functions on vectors, in float64 and float32: range reduction, then a ratio of polynomials.
 
 exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and denominator go
-on into sigmoid, tanh and mish, so that each costs one division. The reduction is that of W. J. Cody and W. Waite, Software
-Manual for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits.
+on into sigmoid, tanh and mish, so that each costs one division. The reduction is that of W. J. Cody and W. Waite,
+Software Manual for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits.
 """
 
 from __future__ import annotations
