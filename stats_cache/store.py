@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,11 @@ from .manifest import Manifest, Stored, network_file
 from .source import CacheError, Network, SegmentFacts, StatFacts
 from .tensorfile import Header, Mapped, crc, damaged, read_header
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from .checking import Problem
 
+_STATM = Path("/proc/self/statm")
 OPEN_FILES = 64
 """So many networks stay mapped; of a network that was not read for longer, a view that is still held keeps the map."""
 _MAPPED_SHARE = 0.25
@@ -176,12 +181,9 @@ def _holds(header: Header, entry: Stored) -> bool:
 
 def _room() -> float:
     """Bytes of address space that are left to the process; infinite where it is not limited, or nobody can tell."""
-    statm = Path("/proc/self/statm")
-    if sys.platform == "win32" or not statm.exists():
+    if resource is None:
         return math.inf
-    import resource
-
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
+    if limit == resource.RLIM_INFINITY or not _STATM.exists():
         return math.inf
-    return max(0, limit - resource.getpagesize() * int(statm.read_text().split()[0]))
+    return max(0, limit - resource.getpagesize() * int(_STATM.read_text().split()[0]))

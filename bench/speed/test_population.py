@@ -54,7 +54,10 @@ def expected() -> NDArray[np.float64]:
     return backend("reference", statistics(), range(NETWORKS)).run(compile_nodes(population()))[0]
 
 
-@pytest.mark.parametrize("how", ["torch-merged", "torch-one-by-one", "reference-merged", "reference-one-by-one"])
+HOW = [f"{name}-{how}" for name in ("cpu", "torch", "reference") for how in ("merged", "one-by-one")]
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_population(benchmark: Callable[..., object], how: str) -> None:
     """Backends are called directly: an Evaluator would remember in the second round what it reduced in the first."""
     name, _, rest = how.partition("-")

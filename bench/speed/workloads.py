@@ -84,12 +84,12 @@ def random_workload(programs: int, elements: int, seed: int = 0) -> Workload:
 def evolved_workload(programs: int, elements: int, seed: int = 0) -> Workload:
     """A population as mutation leaves it: each program is a parent of an earlier one with one subtree exchanged."""
     rng = np.random.default_rng(seed)
-    first = random_workload(max(1, programs // 5), elements, seed)
-    trees = list(first.trees)
+    first = random_workload(max(1, programs // 20), elements, seed)
+    trees = list(dict.fromkeys(first.trees))
     while len(trees) < programs:
         parent = trees[int(rng.integers(len(trees)))]
         child = _mutated(parent, rng)
-        if NODES - 2 <= child.nodes <= NODES + 2 and _steady(child, first.data):
+        if NODES - 2 <= child.nodes <= NODES + 2 and child not in trees and _steady(child, first.data):
             trees.append(child)
     return Workload(f"evolved-{programs}", tuple(trees), first.data)
 
@@ -104,9 +104,9 @@ def _random_tree(rng: np.random.Generator, nodes: int) -> Tree:
 
 
 def _mutated(tree: Tree, rng: np.random.Generator) -> Tree:
-    """One subtree exchanged for a random one of about its size."""
-    if not tree.args or rng.random() < 1.0 / tree.nodes:
-        return _random_tree(rng, max(1, tree.nodes + int(rng.integers(-1, 2))))
+    """One small subtree exchanged for another."""
+    if tree.nodes <= 2:
+        return _random_tree(rng, int(rng.integers(1, 3)))
     sizes = np.array([max(a.nodes, 0.5) for a in tree.args])
     chosen = int(rng.choice(len(tree.args), p=sizes / sizes.sum()))
     args = tuple(_mutated(a, rng) if i == chosen else a for i, a in enumerate(tree.args))
