@@ -24,7 +24,7 @@ SAME = 9.9e-11
 """Scores within this relative distance of each other are one score for every network (a run allows 1e-10)."""
 MEMORY = 20_000
 """Values that an analysis remembers at most between two calls."""
-CHUNK = 2_000
+CHUNK = 5_000
 """Programs that are analysed together."""
 PLACE, FAULT, TYPE = range(3)
 """What is kept of a value: its place in the table of spans, the value that makes it NaN (or -1), its type."""
@@ -91,7 +91,7 @@ class Analyser:
     def _forget(self) -> None:
         self._place: dict[Node, int] = {}
         self._nodes: list[Node] = []
-        self._types: dict[Type, int] = {}
+        self._types: dict[int, int] = {}  # by identity: the nodes keep their types alive
         self._axes = np.empty((2, 2, 0, self._contexts))
         self._facts = Rows(3)
         self._explained: dict[int, ProxyError] = {}
@@ -178,14 +178,16 @@ class Analyser:
         table = self._matrices if nodes[0].type.kind is Kind.MATRIX else self._numbers
         first, count = table.append(span), len(self._nodes)
         self._place.update(zip(nodes, range(count, count + len(nodes)), strict=True))
-        types = [self._type(n.type) for n in nodes]
+        types = [self._types.get(id(n.type), -1) for n in nodes]
+        if min(types) < 0:
+            types = [self._type(n.type) for n in nodes]
         self._facts.append(np.array([range(first, first + len(nodes)), faults, types]))
         self._nodes += nodes
 
     def _type(self, type_: Type) -> int:
-        found = self._types.get(type_)
+        found = self._types.get(id(type_))
         if found is None:
-            found = self._types[type_] = len(self._types)
+            found = self._types[id(type_)] = len(self._types)
             matrix = type_.kind is Kind.MATRIX
             axes = [self.known.axes.get(a, self._any) if matrix else self._one for a in (type_.rows, type_.cols)]
             self._axes = np.concatenate((self._axes, np.stack(axes)[:, :, None]), axis=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 
 class Kind(IntEnum):
@@ -38,6 +39,7 @@ SCALAR = Type(Kind.SCALAR)
 SCORE = Type(Kind.SCORE)
 
 
+@lru_cache
 def matrix(rows: str, cols: str) -> Type:
     """The type of a matrix with the named axes."""
     return Type(Kind.MATRIX, rows, cols)

@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 from .span import Span
 
 
+ROOM = 1 << 18
+"""Values times contexts for which there is room at first: untouched memory costs nothing, growing does."""
+
+
 class Table:
     """``rows``: of every span, ``contexts``: C."""
 
     def __init__(self, rows: int, contexts: int) -> None:
-        self._lo, self._hi = np.empty((rows, 256, contexts)), np.empty((rows, 256, contexts))
-        self._moments = np.empty((7, 256, contexts))
-        self._flags = np.empty((2, 256, contexts), np.bool_)
+        size = 1 + ROOM // max(contexts, 8)
+        self._lo, self._hi = np.empty((rows, size, contexts)), np.empty((rows, size, contexts))
+        self._moments = np.empty((7, size, contexts))
+        self._flags = np.empty((2, size, contexts), np.bool_)
         self._count = 0
 
     def clear(self) -> None:
