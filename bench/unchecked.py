@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -18,11 +19,19 @@ from ..stats_cache.source import Source
 from ..vm.result import SAME, Status, judge
 
 Array = NDArray[np.float64]
+Place = tuple[bytes, int, int, int]
+"""A value, a network, a layer, and the seed of the disturbance, 0 for none."""
 
 MEMORY = 1 << 30
 """Bytes of values that are kept between programs."""
 DISTURBANCE = 1e-13
 """Relative change of every computed number that tells rounding from a difference between networks."""
+DISTURBED = 2
+"""So many times."""
+GAUSS = 1 << 16
+"""Gaussian numbers that disturbances are made of."""
+ENTRY = 400
+"""Bytes of an entry of the memory besides its numbers."""
 EXCEPTION = "exception"
 """The cause of a program that cannot be run at all."""
 
@@ -53,9 +62,9 @@ class Unchecked:
     def __init__(self, source: Source, networks: Sequence[int]) -> None:
         self._source = source
         self._networks = sorted(networks, key=lambda n: (source.networks[n].size.params, n))
-        self._values: OrderedDict[tuple[bytes, int, int], Array] = OrderedDict()
+        self._values: OrderedDict[Place, Array] = OrderedDict()
         self._bytes = 0
-        self._noise: np.random.Generator | None = None
+        self._gauss = np.random.default_rng(0).standard_normal(GAUSS)
 
     def cause(self, root: Node, program: Sequence[Node]) -> str | None:
         """Why a program is invalid: ``exception``, ``nan``, ``inf``, ``constant``; None where it is not.
@@ -88,21 +97,19 @@ class Unchecked:
     def _only_rounding(self, root: Node, row: Array) -> bool:
         """Whether the differences are no larger than what a disturbance of every value does."""
         change = np.zeros(row.shape[1])
-        for seed in range(2):
-            self._noise = np.random.default_rng(seed)
-            disturbed = np.array(list(self._scores(root)))
-            change = np.maximum(change, np.abs(disturbed - row[0]))
-        self._noise = None
+        for seed in range(1, 1 + DISTURBED):
+            change = np.maximum(change, np.abs(np.array(list(self._scores(root, seed))) - row[0]))
         spread = row.max() - row.min()
         return bool(np.isfinite(change).all() and spread <= max(10 * change.max(), SAME * np.abs(row).max()))
 
-    def _scores(self, root: Node) -> Iterator[float]:
-        nodes = topological([root])
-        inside = [n for n in nodes if n.type.kind is not Kind.SCORE]
-        outside = [n for n in nodes if n.type.kind is Kind.SCORE]
+    def _scores(self, root: Node, seed: int = 0) -> Iterator[float]:
+        """Network by network; a ``seed`` other than 0 disturbs every value."""
+        outside = [n for n in topological([root]) if n.type.kind is Kind.SCORE]
+        reduced = [n.args[0] for n in outside if n.op.form is Form.LAYERS]
         with np.errstate(all="ignore"):
             for network in self._networks:
-                layers = [self._layer(inside, network, i) for i in range(self._source.networks[network].layers)]
+                counts = range(self._source.networks[network].layers)
+                layers = [self._layer(reduced, network, layer, seed) for layer in counts]
                 found: dict[Node, Array] = {}
                 for n in outside:
                     found[n] = self._score(n, found, layers, network)
@@ -119,17 +126,27 @@ class Unchecked:
             operands = [found[a] for a in n.args]
         return in_range(np.asarray(n.op.reference(*operands)))
 
-    def _layer(self, nodes: list[Node], network: int, layer: int) -> dict[Node, Array]:
+    def _layer(self, wanted: Sequence[Node], network: int, layer: int, seed: int = 0) -> dict[Node, Array]:
+        """The wanted values of one layer, and what they were computed from."""
         values: dict[Node, Array] = {}
-        for n in nodes:
-            key = (n.digest, network, layer)
-            kept = None if self._noise is not None else self._values.get(key)
-            values[n] = self._value(n, values, network, layer) if kept is None else kept
-            if kept is None and self._noise is None and n.args and n.depth <= 2:  # what many programs share
-                self._keep(key, values[n])
+        stack = list(wanted)
+        while stack:
+            n = stack[-1]
+            key = (n.digest, network, layer, seed)
+            if n not in values and key in self._values:
+                values[n] = self._values[key]
+            if n in values:
+                stack.pop()
+                continue
+            missing = [a for a in n.args if a not in values]
+            stack += missing
+            if not missing:
+                values[n] = self._value(n, values, network, layer, seed)
+                if n.args and (values[n].ndim == 0 or (seed == 0 and n.depth <= 2)):  # what many programs share
+                    self._keep(key, values[n])
         return values
 
-    def _value(self, n: Node, values: dict[Node, Array], network: int, layer: int) -> Array:
+    def _value(self, n: Node, values: dict[Node, Array], network: int, layer: int, seed: int) -> Array:
         if n.op is STATISTIC:
             value = self._segment(n, network, layer)
         elif n.op is NUMBER:
@@ -139,18 +156,21 @@ class Unchecked:
             if n.op.no_scalar and operands[0].ndim == 0:
                 raise TypeError(f"{n.op.name} has no form on a Scalar")
             value = in_range(np.asarray(n.op.reference(*operands), np.float64))
-        if self._noise is not None:
-            value = in_range(value * (1 + DISTURBANCE * self._noise.standard_normal(value.shape)))
-        return value
+        return value if seed == 0 else in_range(value * (1 + DISTURBANCE * self._noise(n, network, layer, seed, value)))
 
     def _segment(self, n: Node, network: int, layer: int) -> Array:
-        key = (n.digest, network, layer)
+        key = (n.digest, network, layer, 0)
         if key not in self._values:
             self._keep(key, in_range(self._source.read(network, str(n.attr), layer).astype(np.float64)))
         return self._values[key]
 
-    def _keep(self, key: tuple[bytes, int, int], value: Array) -> None:
+    def _noise(self, n: Node, network: int, layer: int, seed: int, value: Array) -> Array:
+        """Gaussian numbers that depend on the value's place alone."""
+        place = zlib.crc32(f"{seed} {network} {layer}".encode(), zlib.crc32(n.digest)) % len(self._gauss)
+        return np.take(self._gauss, np.arange(place, place + value.size), mode="wrap").reshape(value.shape)
+
+    def _keep(self, key: Place, value: Array) -> None:
         self._values[key] = value
-        self._bytes += value.nbytes
+        self._bytes += value.nbytes + ENTRY
         while self._bytes > MEMORY and len(self._values) > 1:
-            self._bytes -= self._values.popitem(last=False)[1].nbytes
+            self._bytes -= self._values.popitem(last=False)[1].nbytes + ENTRY

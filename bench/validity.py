@@ -81,6 +81,7 @@ def measure_validity(
     samples: int,
     seed: int = 0,
     *,
+    networks: Sequence[int] | None = None,
     cache_facts: bool = True,
     backend: str = "auto",
     told: Callable[[int], None] | None = None,
@@ -88,20 +89,28 @@ def measure_validity(
     """Draws ``samples`` blind programs; each is compiled, and run whether it compiles or not.
 
     What is rejected runs with checks off (`Unchecked`), on networks in order of size until one makes it invalid; what
-    compiles runs on all networks of the source. ``cache_facts``: whether the compiler knows the source's manifest.
+    compiles runs on all of them. ``networks``: indices into those of the source, or all. ``cache_facts``: whether the
+    compiler knows the source's manifest.
     """
     found = Validity()
-    networks = range(len(source.networks))
+    networks = range(len(source.networks)) if networks is None else networks
     began = time.perf_counter()
     known = known_of(source, networks) if cache_facts else None
     found.seconds["known"] = time.perf_counter() - began
-    trial = _Trial(found, space, Analyser(known), Unchecked(source, networks), source, backend)
+    trial = _Trial(
+        found, space, Analyser(known), Unchecked(source, networks), Evaluator(source, networks, backend_name=backend)
+    )
     rng = np.random.default_rng(seed)
     while found.blind < samples:
         trial.batch([space.blind(rng) for _ in range(min(BATCH, samples - found.blind))])
         if told is not None:
             told(found.blind)
     return found
+
+
+def drawn_networks(count: int, chosen: int, seed: int) -> list[int]:
+    """Indices of some of ``count`` networks, at most all, in order."""
+    return sorted(np.random.default_rng(seed).permutation(count)[:chosen].tolist())
 
 
 class _Trial:
@@ -111,14 +120,13 @@ class _Trial:
         space: SearchSpace,
         analyser: Analyser,
         unchecked: Unchecked,
-        source: Source,
-        backend: str,
+        evaluator: Evaluator,
     ) -> None:
         self._found = found
         self._space = space
         self._analyser = analyser
         self._unchecked = unchecked
-        self._evaluator = Evaluator(source, range(len(source.networks)), backend_name=backend)
+        self._evaluator = evaluator
         self._pool = canonical_pool()
         self._causes: dict[bytes, str | None] = {}
         self._status: dict[bytes, str] = {}

@@ -22,7 +22,8 @@ LISTED = 20
 @truth_options
 @space_options
 @click.option("--samples", type=click.IntRange(1), default=2000, show_default=True, help="Blind programs.")
-@click.option("--seed", default=0, show_default=True, help="Of the programs.")
+@click.option("--seed", default=0, show_default=True, help="Of the programs, and of the choice of networks.")
+@click.option("--networks", type=click.IntRange(2), help="So many, drawn at random.  [default: all]")
 @click.option("--no-cache-facts", is_flag=True, help="Reject from types alone, without the cache's manifest.")
 @click.option("--backend", default="auto", show_default=True, help="What runs the programs that compile.")
 @collection_options
@@ -33,6 +34,7 @@ def validity(
     space: str,
     samples: int,
     seed: int,
+    networks: int | None,
     no_cache_facts: bool,
     backend: str,
     as_json: bool,
@@ -45,16 +47,24 @@ def validity(
     before they touched a tensor.
     """
     from .. import api
-    from ..bench.validity import measure_validity
+    from ..bench.validity import drawn_networks, measure_validity
     from ..search.spaces import make_space
 
     drawn_from = make_space(space, taken(others))
     truth = api.benchmark_of(benchmark, data)
     with progress("validity", as_json) as bar:
         source = api.statistics(truth, drawn_from.inputs, progress=collecting_into(bar), **others)
+        chosen = None if networks is None else drawn_networks(len(source.networks), networks, seed)
         told = None if bar is None else lambda done: bar(f"{done:,} of {samples:,} programs", done / samples)
         found = measure_validity(
-            drawn_from, source, samples, seed, cache_facts=not no_cache_facts, backend=backend, told=told
+            drawn_from,
+            source,
+            samples,
+            seed,
+            networks=chosen,
+            cache_facts=not no_cache_facts,
+            backend=backend,
+            told=told,
         )
     if as_json:
         emit(found.to_dict())
