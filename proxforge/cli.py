@@ -14,6 +14,7 @@ from .commands.benchmarks import bench
 from .commands.caching import cache, collect
 from .commands.fuzzing import fuzz
 from .commands.language import check, export, ops
+from .commands.sampling import sampling
 from .commands.scoring import demo, score, search, strategies
 from .commands.spaces import space
 from .commands.speed import speed
@@ -80,5 +81,6 @@ def cli() -> None:
 bench.add_command(speed)
 bench.add_command(validity)
 bench.add_command(fuzz)
+bench.add_command(sampling)
 for command in (ops, check, export, score, search, strategies, collect, cache, space, bench, demo):
     cli.add_command(command)
