@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProxyError
-from .explain import infinite_score, no_value, one_score
+from .explain import infinite_score, never_finite, no_value, one_score
 from .expr import Node
-from .ops import FACT, NUMBER, Form
+from .ops import FACT, NUMBER, Form, Op
 from .ranges import BELOW, Sizes, Span, within
 from .ranges.table import Rows, Table
 from .reference import FLOAT32_TINY
@@ -26,8 +26,13 @@ MEMORY = 20_000
 """Values that an analysis remembers at most between two calls."""
 CHUNK = 5_000
 """Programs that are analysed together."""
-PLACE, FAULT, TYPE = range(3)
-"""What is kept of a value: its place in the table of spans, the value that makes it NaN (or -1), its type."""
+PLACE, FAULT, TYPE, WILD = range(4)
+"""What is kept of a value: its place in the table of spans, the value that makes it NaN (or -1), its type, and whether
+every element of it is infinite or NaN, though it may not be known which."""
+WILD_FROM_ANY = frozenset(("+", "-", "*"))
+_MAPS = ("identity", "neg", "abs", "square", "pow4", "log", "abslog", "/")
+WILD_FROM_FIRST = frozenset((*_MAPS, "sum", "mean", "normalized_sum", "l1_norm", "frobenius", "std", "min", "max"))
+"""The ops whose result is infinite or NaN where any operand is, or where the first is; so are the layer reductions."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Analyser:
         self._nodes: list[Node] = []
         self._types: dict[int, int] = {}  # by identity: the nodes keep their types alive
         self._axes = np.empty((2, 2, 0, self._contexts))
-        self._facts = Rows(3)
+        self._facts = Rows(4)
         self._explained: dict[int, ProxyError] = {}
         self._matrices.clear()
         self._numbers.clear()
@@ -144,7 +149,17 @@ class Analyser:
         if bad.any():
             own = np.arange(len(self._nodes), len(self._nodes) + len(nodes))
             faults = np.where((faults < 0) & bad, own, faults)
-        return self._enter(nodes, faults, span)
+        return self._enter(nodes, faults, span, self._wild(op, places, args))
+
+    def _wild(self, op: Op, places: list[NDArray[np.intp]], args: tuple[Span, ...]) -> NDArray[np.intp] | int:
+        """Whether values of an op are infinite or NaN throughout, see `WILD`."""
+        if op.name in WILD_FROM_ANY:
+            flags = [self._facts.values[WILD, p] | _infinite(a) for p, a in zip(places, args, strict=True)]
+            return np.asarray(flags[0] | flags[1])
+        if op.name in WILD_FROM_FIRST or op.form is Form.LAYERS:
+            flag = self._facts.values[WILD, places[0]]
+            return np.asarray(flag | _zero(args[1]) if op.name == "/" else flag)
+        return 0
 
     def _sizes(self, places: list[NDArray[np.intp]], kinds: list[bool]) -> Sizes:
         types = [self._facts.values[TYPE, p] for p in places]
@@ -174,14 +189,15 @@ class Analyser:
     def _read(self, places: NDArray[np.intp], matrix: bool) -> Span:
         return (self._matrices if matrix else self._numbers).read(self._facts.values[PLACE, places])
 
-    def _enter(self, nodes: list[Node], faults: NDArray[np.intp], span: Span) -> None:
+    def _enter(self, nodes: list[Node], faults: NDArray[np.intp], span: Span, wild: NDArray[np.intp] | int = 0) -> None:
         table = self._matrices if nodes[0].type.kind is Kind.MATRIX else self._numbers
         first, count = table.append(span), len(self._nodes)
         self._place.update(zip(nodes, range(count, count + len(nodes)), strict=True))
         types = [self._types.get(id(n.type), -1) for n in nodes]
         if min(types) < 0:
             types = [self._type(n.type) for n in nodes]
-        self._facts.append(np.array([range(first, first + len(nodes)), faults, types]))
+        rows = (range(first, first + len(nodes)), faults, types, np.broadcast_to(wild, len(nodes)))
+        self._facts.append(np.array(rows))
         self._nodes += nodes
 
     def _type(self, type_: Type) -> int:
@@ -218,9 +234,18 @@ class Analyser:
                 errors[i] = infinite_score(roots[i], int(np.argmax(infinite[i])), self.span, self.known.labels)
             elif errors[i] is None:
                 errors[i] = one_score(roots[i], float(low[i]), float(high[i]))
+        for i in np.flatnonzero(self._facts.values[WILD, places]).tolist():
+            errors[i] = errors[i] or self._never_finite(roots[i])
         if self.known.several and self.known.every is not None:
             self._look_closer(roots, errors, self.known.every)
         return errors
+
+    def _never_finite(self, root: Node) -> ProxyError:
+        """The first value that is infinite or NaN, down from the root, is at fault."""
+        node = root
+        while wild := [a for a in node.args if self._facts.values[WILD, self._place[a]]]:
+            node = wild[0]
+        return never_finite(node, self.span, self.known.labels)
 
     def _look_closer(self, roots: Sequence[Node], errors: list[ProxyError | None], every: Callable[[], Known]) -> None:
         """Where the layers with a context of their own all have one value, every layer of every network decides."""
@@ -234,6 +259,16 @@ class Analyser:
             self._closer = self._closer or Analyser(every())
             for i, error in zip(chosen, self._closer.check([roots[i] for i in chosen]), strict=True):
                 errors[i] = error
+
+
+def _infinite(span: Span) -> NDArray[np.bool_]:
+    """Whether all elements are inf, or all -inf, in every context."""
+    return np.asarray(((span.low == np.inf) | (span.high == -np.inf)).all(axis=1))
+
+
+def _zero(span: Span) -> NDArray[np.bool_]:
+    """Whether all elements are 0, in every context."""
+    return np.asarray(((span.low == 0) & (span.high == 0)).all(axis=1))
 
 
 def _one(low: Array, high: Array) -> NDArray[np.bool_]:

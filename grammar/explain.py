@@ -36,6 +36,14 @@ def infinite_score(root: Node, context: int, spans: Spans, labels: Sequence[str]
     return _error("nonfinite", node, message)
 
 
+def never_finite(node: Node, spans: Spans, labels: Sequence[str]) -> ProxyError:
+    """The node is infinite or NaN, whichever, and so is the score."""
+    described = " and ".join(f"{_short(a)} is {_range(spans(a), 0)}" for a in node.args)
+    return _error(
+        "nonfinite", node, f"'{node.op.name}' gives inf, -inf or NaN, and so does the score: {described}, {labels[0]}"
+    )
+
+
 def one_score(root: Node, low: float, high: float) -> ProxyError:
     """All scores lie between two numbers that are the same up to rounding."""
     value = f"{low:.10g}" if f"{low:.10g}" == f"{high:.10g}" else f"between {low:.12g} and {high:.12g}"
@@ -69,6 +77,8 @@ def _range(span: Span, context: int) -> str:
     least, most = span.least[0, context], span.most[0, context]
     if low == high:
         return f"{low:.4g}"
+    if low == -np.inf and high == np.inf and not np.isfinite([least, most]).any():
+        return "any number"
     if np.isinf(low) and np.isfinite(least):
         return f"at its smallest {least:.4g} or less"
     if np.isinf(high) and np.isfinite(most):

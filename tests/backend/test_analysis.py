@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -189,6 +191,11 @@ def test_the_place_is_that_of_the_operation_at_fault():
         ("sign(1 + square(qkv.g))", "constant"),
         ("tanh(40 + relu(mean(fc1.w)))", "constant"),
         ("log(log_softmax(qkv.w))", "constant"),  # NaN, unless there is a single row
+        ("sum(qkv.w) / 0", "nonfinite"),
+        ("layer_min(abslog(qkv.w / (qkv.g - qkv.g)))", "nonfinite"),
+        ("depth - layer_sum(sum(qkv.w)) / (depth - depth)", "nonfinite"),
+        ("mean(exp(90) * qkv.w)", "nonfinite"),
+        ("frobenius(qkv.w - exp(100))", "nonfinite"),
     ],
 )
 def test_some_programs_have_no_score_whatever_the_data(formula, kind):
@@ -207,10 +214,39 @@ def test_some_programs_have_no_score_whatever_the_data(formula, kind):
         "log(mean(qkv.g))",
         "sign(abs(qkv.w))",
         "inv(exp(abs(qkv.w) * 1000))",
+        "sigmoid(qkv.w / 0)",
+        "sqrt(sum(qkv.w) / 0)",
+        "mean(qkv.w) / (qkv.g / 0)",
+        "inv(exp(100) * qkv.w)",
     ],
 )
 def test_without_data_nothing_is_assumed(formula):
     compile_text(formula)
+
+
+@pytest.mark.parametrize("wild", ["qkv.w / 0", "exp(100) * qkv.w", "mean / 0"])
+@pytest.mark.parametrize("name", OPS)
+def test_what_is_never_finite_has_no_score(name, wild):
+    """Every op on it, as either operand, and every reduction of that."""
+    source = random_source(0, SHAPES, 1.0, special=True)
+    pool, op, analyser = Pool(), OPS[name], Analyser()
+    matrix, other, zero = pool.statistic("qkv.w"), pool.statistic("qkv.g"), pool.number(0.0)
+    base = {
+        "qkv.w / 0": pool.apply(OPS["/"], matrix, zero),
+        "exp(100) * qkv.w": pool.apply(OPS["*"], pool.apply(OPS["exp"], pool.number(100.0)), matrix),
+        "mean / 0": pool.apply(OPS["/"], pool.apply(OPS["mean"], matrix), zero),
+    }[wild]
+    made = []
+    for operands in ([base], [base, other], [other, base], [base, base]):
+        with suppress(ProxyError):
+            value = pool.apply(op, *operands[: op.arity])
+            made += [pool.score(value)]
+            made += [pool.score(pool.apply(OPS[r], value)) for r in ("sum", "min", "l1_norm", "std") if r != name]
+    assert made or (op.form is Form.LAYERS) == (base.type.kind is Kind.MATRIX) or op.form is Form.PRODUCT
+    for root, error in zip(made, analyser.check(made), strict=True):
+        if error is not None and error.kind == "nonfinite":
+            status = Evaluator(source, range(len(SHAPES)), backend_name="reference").run([root]).status[0]
+            assert status != Status.OK, (root, str(error))
 
 
 def test_one_network_alone_has_no_constant_score():
