@@ -101,6 +101,7 @@ def check(expr: str, benchmark: str | None, data: Path | None, as_json: bool, **
         value = found[key]
         shown = ", ".join(value) if isinstance(value, list) else value
         shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown
+        shown = "none: no finite values on the probes" if shown is None else shown
         click.echo(f"{key.replace('_', ' '):13}{shown}")
     click.echo("\n".join(["", *proxy.disassemble()]))
     return 0
