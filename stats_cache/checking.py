@@ -30,7 +30,7 @@ class Problem:
 
     Kinds: ``manifest`` (missing or damaged), ``incomplete`` (a network not collected yet), ``missing``, ``truncated``
     (another size), ``checksum``, ``unlisted`` (whole, but newer than the manifest: a collection was interrupted),
-    ``foreign``.
+    ``foreign``; ``repair`` (why `repair` could not mend the cache).
     """
 
     file: str
@@ -45,6 +45,9 @@ def verify(path: Path | str) -> list[Problem]:
         manifest = Manifest.read(path)
     except CacheError as error:
         return [Problem(MANIFEST, "manifest", error.message)]
+    stranger = _of_another(path, manifest)
+    if stranger is not None:
+        return [stranger]
     problems = []
     for i, entry in enumerate(manifest.stored):
         file = network_file(i)
@@ -64,6 +67,28 @@ def verify(path: Path | str) -> list[Problem]:
         if name not in expected:
             problems.append(Problem(name, "foreign", f"{found} is not a part of the cache; delete it"))
     return problems
+
+
+def _of_another(path: Path, manifest: Manifest) -> Problem | None:
+    """The problem of a sound manifest that was put in the place of this cache's: no file is of it."""
+    if manifest.key == path.name or not _has_files_of(path, path.name, len(manifest.stored)):
+        return None
+    message = (
+        f"{path / MANIFEST} is that of the cache {manifest.key}; the files beside it are of {path.name}. Delete this "
+        "file and collect again: the networks' files carry their own checksums and are kept"
+    )
+    return Problem(MANIFEST, "manifest", message)
+
+
+def _has_files_of(path: Path, key: str, networks: int) -> bool:
+    """Whether a file in this directory says that it is of the cache with that key."""
+    for index in range(networks):
+        try:
+            tensorfile.read_header(path / network_file(index), label(key, index))
+        except CacheError:
+            continue
+        return True
+    return False
 
 
 def glance(path: Path | str) -> list[Problem]:
@@ -96,17 +121,23 @@ def repair(
     """Mend a cache: damaged files are deleted and collected again, with every statistic that any network has.
 
     Returns what was wrong, and what still is: files that are no part of a cache are somebody's and stay. A damaged
-    manifest is made anew from its own recipe, where that can still be read. Raises CacheError where nothing can be
-    done.
+    manifest is made anew from its own recipe, where that can still be read; else nothing is touched. Raises CacheError
+    where something else is in the way, such as a full disk.
     """
     path = Path(path)
     before = verify(path)
     broken = [problem for problem in before if problem.kind != "foreign"]
     if not broken:
         return before, before
+    for problem in broken:
+        if (path / problem.file).exists() and not (path / problem.file).is_file():
+            return before, before  # a directory, say: somebody's
     with locked(path):
         if broken[0].kind == "manifest":
-            recipe, statistics = _salvaged(path, broken[0])
+            try:
+                recipe, statistics = _salvaged(path, broken[0])
+            except CacheError as error:
+                return before, [Problem(MANIFEST, "manifest", error.message)]
             (path / MANIFEST).unlink(missing_ok=True)
         else:
             manifest = Manifest.read(path)
@@ -210,14 +241,14 @@ def _whole(file: Path, recipe: Recipe, index: int, named: Sequence[str]) -> bool
 
 
 def _salvaged(path: Path, problem: Problem) -> tuple[Recipe, set[str]]:
-    """The recipe in a damaged manifest, if it is the one of the directory's name, and the statistics of the files."""
+    """The recipe in a damaged manifest, if it is the directory's or its files', and the statistics of the files."""
     try:
         lines = (path / MANIFEST).read_bytes().decode("utf-8", "replace").splitlines()
         (line,) = [line for line in lines if line.startswith('"recipe":')]
         recipe = Recipe.from_json(json.loads(line.removeprefix('"recipe":').removesuffix(",")))
     except (OSError, ValueError, CacheError) as error:
         raise CacheError(f"{problem.message} (its recipe cannot be read either: {error})") from error
-    if recipe.key != path.name:
+    if recipe.key != path.name and not _has_files_of(path, recipe.key, len(recipe.archs)):
         raise CacheError(f"{problem.message} (its recipe is not that of the directory either)")
     names: set[str] = set()
     for index in range(len(recipe.archs)):

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .manifest import NETWORKS
+from .manifest import MANIFEST, NETWORKS
 from .source import CacheError
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Alone with the directory, which exists then; temporary files, also a killed collection's, are gone afterwards."""
+    """Alone with the directory, which exists then; temporary files, also a killed collection's, are gone afterwards.
+
+    So is the directory itself where nothing was put into it.
+    """
     lock = FileLock(directory.with_name(f"{directory.name}.lock"))
     try:
-        (directory / NETWORKS).mkdir(parents=True, exist_ok=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        (directory / NETWORKS).mkdir(parents=True, exist_ok=True)
         _clean(directory)
     except OSError as error:
         raise CacheError(f"cannot collect into {directory}: {error.strerror}") from error
@@ -27,6 +31,10 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         _clean(directory)
+        if not (directory / MANIFEST).exists():
+            for folder in (directory / NETWORKS, directory):
+                if not any(folder.iterdir()):
+                    folder.rmdir()
         lock.release()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from .recipe import SCHEMA, Recipe, canonical
 from .source import CacheError, SegmentFacts, StatFacts
 from .spaces.base import Size
+from .tensorfile import opened
 
 MANIFEST = "manifest.json"
 NETWORKS = "networks"
@@ -121,26 +122,36 @@ class Manifest:
     def read(directory: Path) -> Manifest:
         """The manifest of a directory. Raises CacheError when it is missing, damaged or of another schema."""
         path = directory / MANIFEST
+        if not path.exists():
+            raise CacheError(f"{directory} is not a cache: it has no {MANIFEST}. Collect it first")
         try:
-            text = path.read_bytes().decode("utf-8")
-        except FileNotFoundError as error:
-            raise CacheError(f"{directory} is not a cache: it has no {MANIFEST}. Collect it first") from error
-        except (OSError, UnicodeDecodeError) as error:
+            with opened(path) as file:
+                text = file.read().decode("utf-8")
+        except UnicodeDecodeError as error:
             raise _damaged(path, str(error)) from error
         first, _, body = text.partition("\n")
         if first != f'{{"checksum":"{_sha256(body)}",':
             raise _damaged(path, "its checksum does not fit its content")
-        values = json.loads(text)
+        try:
+            return Manifest._parsed(path, json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise _damaged(path, f"it is no manifest ({type(error).__name__}: {error})") from error
+
+    @staticmethod
+    def _parsed(path: Path, values: Mapping[str, Any]) -> Manifest:
         if values["schema"] != SCHEMA:
             raise SchemaError(
                 f"{path} has schema {values['schema']}; this version reads schema {SCHEMA}. Collect again"
             )
+        recipe, networks = Recipe.from_json(values["recipe"]), values["networks"]
+        if values["key"] != recipe.key or len(networks) != len(recipe.archs):
+            raise _damaged(path, "its key or its networks are not those of its recipe")
         return Manifest(
-            key=values["key"],
-            recipe=Recipe.from_json(values["recipe"]),
+            key=recipe.key,
+            recipe=recipe,
             versions=values["versions"],
-            sizes=tuple(Size(**network["size"]) for network in values["networks"]),
-            stored=tuple(Stored.from_json(n) if "sha256" in n else None for n in values["networks"]),
+            sizes=tuple(Size(**network["size"]) for network in networks),
+            stored=tuple(Stored.from_json(n) if "sha256" in n else None for n in networks),
         )
 
 

@@ -46,7 +46,7 @@ def collect_models(
     network.
 
     Raises CacheError naming the modules: a pattern that matches nothing, layers that do not line up, a module without a
-    weight or a gradient.
+    weight or a gradient; and for a batch or a loss that is none. What the network itself raises is passed on.
     """
     import torch
 
@@ -57,7 +57,11 @@ def collect_models(
     found: list[dict[str, list[NDArray[np.float32]]]] = []
     sizes: list[Size] = []
     patterns: Mapping[str, Pattern] | None = None
+    if rows is not None and rows < 1:
+        raise CacheError(f"rows is {rows}; expected at least 1, or None for all")
     for model in [models] if isinstance(models, torch.nn.Module) else models:
+        if not isinstance(model, torch.nn.Module):
+            raise CacheError(f"a network is a {type(model).__name__}; expected a torch.nn.Module")
         patterns = sites_for(model, sites) if patterns is None else patterns
         segments, size = _one(model, patterns, statistics, batch, label_seed, how)
         found.append(segments)
@@ -75,6 +79,8 @@ def _one(
     label_seed: int,
     how: How,
 ) -> tuple[dict[str, list[NDArray[np.float32]]], Size]:
+    from torch.nn.functional import cross_entropy
+
     from .passes import measure, one_thread
 
     layers = find_layers(model, patterns)
@@ -84,6 +90,8 @@ def _one(
         flops, classes = _look(model, images[:1])
         if labels is None:
             labels = _labels(len(images), classes, label_seed).to(images.device)
+        elif how.loss is cross_entropy:
+            _check_labels(labels, classes)
         segments = measure(model, layers, wanted, images, labels, how)
     check_axes(layers, {name: [(len(s), s.shape[1]) for s in parts] for name, parts in segments.items()})
     depth = len(next(iter(layers.values())))
@@ -109,15 +117,34 @@ def _tensors(model: nn.Module, batch: Batch | Tensor | tuple[Tensor, Tensor]) ->
 
     from .inputs import Batch
 
-    device = next(model.parameters()).device
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device), None
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     if isinstance(batch, Batch):
         batch = torch.from_numpy(batch.images.copy()), torch.from_numpy(batch.labels.copy())
-    images, labels = batch
+    given = (batch,) if isinstance(batch, torch.Tensor) else tuple(batch) if isinstance(batch, tuple | list) else ()
+    if not 1 <= len(given) <= 2 or not all(isinstance(part, torch.Tensor) and part.ndim for part in given):
+        raise CacheError(
+            f"the batch is a {type(batch).__name__}; expected a tensor of images [n, ..], a pair of images and labels "
+            "[n], or a Batch"
+        )
+    if not len(given[0]):
+        raise CacheError("the batch has no images; expected at least one")
+    if len(given) == 1:
+        return given[0].to(device), None
+    images, labels = given
     if len(images) != len(labels):
         raise CacheError(f"the batch has {len(images)} images and {len(labels)} labels; expected one for each")
     return images.to(device), labels.to(device)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    """Raises CacheError for labels of which there is no cross-entropy."""
+    if labels.is_floating_point() or labels.is_complex():
+        raise CacheError(f"the labels are {labels.dtype}; expected whole numbers, or a loss of your own")
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise CacheError(
+            f"the labels go from {int(labels.min())} to {int(labels.max())}; the network has the classes 0 to "
+            f"{classes - 1}"
+        )
 
 
 def _look(model: nn.Module, image: Tensor) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def _loss_pass(
             raise CacheError(f"the output of the module {changed[0]!r} is changed in place later; its gradient is lost")
         if changed:
             logits, calls = _forward(model, hooked, images, copies=True)
-        loss = how.loss(logits, labels)
+        loss = how.loss(logits, labels) if gradients else None
     out: dict[str, list[Tensor]] = {}
     for site in activations:
         out[f"{site}.a"] = [rows(site, calls[m].values, how.rows, how.row_seed) for (m,) in layers[site]]
@@ -131,10 +131,17 @@ def _loss_pass(
             ]
             for site in gradients
         }
-        for site, found in _gradients(loss, layers, wanted, how).items():
+        for site, found in _gradients(_checked(loss), layers, wanted, how).items():
             tensors = [rows(site, g[0], how.rows, how.row_seed) if site in ACTIVATIONS else joined(g) for g in found]
             out[f"{site}.g"] = tensors
     return out
+
+
+def _checked(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise CacheError(f"the loss is {what}; expected a tensor with one number")
+    return loss.reshape(())
 
 
 def _forward(
@@ -177,8 +184,11 @@ def _gradients(
     root: Tensor, layers: Layers, wanted: Mapping[str, list[list[Tensor]]], how: How
 ) -> dict[str, list[list[Tensor]]]:
     """The gradients of ``root`` by the wanted tensors, per site; no ``.grad`` is touched."""
+    if not (root.requires_grad or how.idle_modules):
+        raise CacheError("there is no gradient: the loss, or the network, detaches tensors or computes under no_grad")
     flat = [tensor for per_layer in wanted.values() for parts in per_layer for tensor in parts]
-    found = iter(torch.autograd.grad(root, flat, allow_unused=True))
+    none = (None,) * len(flat)  # a cell that leads nowhere leaves no module with an influence
+    found = iter(torch.autograd.grad(root, flat, allow_unused=True) if root.requires_grad else none)
     out: dict[str, list[list[Tensor]]] = {}
     for site, per_layer in wanted.items():
         out[site] = []

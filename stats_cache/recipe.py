@@ -33,12 +33,21 @@ def find_space(name: str) -> Space:
         return shipped_space(name)
     module, _, kind = name.partition(":")
     try:
-        found = getattr(import_module(module), kind)()
-    except (ImportError, AttributeError) as error:
+        found = getattr(import_module(module), kind)
+    except (
+        ImportError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        SyntaxError,
+    ) as error:  # TypeError: "..", ValueError: ""
         raise SpaceError(f"the space {name[:200]!r} cannot be loaded: {error}") from error
-    if not isinstance(found, Space):
+    if not (isinstance(found, type) and issubclass(found, Space)):
         raise SpaceError(f"{name[:200]!r} is no space: expected a subclass of proxforge.stats_cache.spaces.base.Space")
-    return found
+    try:
+        return found()
+    except TypeError as error:
+        raise SpaceError(f"the space {name[:200]!r} cannot be made: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ ACTIVATIONS = frozenset(s.site for s in STATISTICS.values() if s.kind == "a")
 def sites_for(model: nn.Module, sites: Mapping[str, Pattern] | str | None) -> Mapping[str, Pattern]:
     """The patterns that are meant: given, or the name of ready ones, or (None) the first ready ones that fit.
 
-    Raises CacheError for an unknown name, an unknown site, or when no ready patterns fit (the modules are named).
+    Raises CacheError for an unknown name, an unknown site, what is no pattern, or when no ready patterns fit (the
+    modules are named).
     """
     if isinstance(sites, str):
         if sites not in READY:
@@ -75,6 +76,10 @@ def sites_for(model: nn.Module, sites: Mapping[str, Pattern] | str | None) -> Ma
         for site in sites:
             if site not in SITES:
                 raise CacheError(f"unknown site {site[:80]!r}{nearest(site, SITES)} (sites: {', '.join(SITES)})")
+            pattern = sites[site]
+            named = isinstance(pattern, Sequence) and pattern and all(isinstance(one, str) for one in pattern)
+            if not named:
+                raise CacheError(f"the site {site!r} is {pattern!r}; expected a pattern of module names, or several")
         if not sites:
             raise CacheError(f"no site is named; name at least one of {', '.join(SITES)}")
         return sites

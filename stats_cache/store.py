@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..grammar.errors import nearest
+from .addresses import room
 from .encoding import decode
 from .gather import exponents, label
 from .manifest import Manifest, Stored, network_file
 from .source import CacheError, Network, SegmentFacts, StatFacts
-from .tensorfile import Header, Mapped, crc, damaged, read_header
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+from .tensorfile import Header, Mapped, crc, damaged, read_header, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +24,10 @@ if TYPE_CHECKING:
 
     from .checking import Problem
 
-_STATM = Path("/proc/self/statm")
 OPEN_FILES = 64
 """So many networks stay mapped; of a network that was not read for longer, a view that is still held keeps the map."""
-_MAPPED_SHARE = 0.25
-"""Where the address space of the process is limited (ulimit -v), maps take at most this share of what is left."""
+Stamp = tuple[int, int, int]
+"""Inode, size and time of change: a file with the same ones has not been replaced."""
 
 
 class Cache:
@@ -53,8 +49,13 @@ class Cache:
         self.statistics: frozenset[str] = frozenset.intersection(*sets)
         self._checksums = checksums
         self._checked: set[tuple[int, str, int]] = set()
-        self._open: dict[int, tuple[Mapped, Mapping[str, int]]] = {}
+        self._open: dict[int, Mapped] = {}
+        self._known: dict[int, tuple[Stamp, Header, Mapping[str, int]]] = {}  # of every file that was mapped
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its path: another process opens it again."""
+        return partial(open_cache, checksums=self._checksums), (self.path,)
 
     @property
     def bytes(self) -> int:
@@ -72,20 +73,25 @@ class Cache:
         """A segment, ``[rows, cols]``, read-only: of a float32 cache a view of the mapped file, else a copy.
 
         On the first use of a file its size, header and shapes are checked, on the first use of a segment its checksum.
-        Where the address space is limited (ulimit -v), also a copy. A view keeps its file open: who holds views of more
-        networks than the system allows open files must copy them. Raises CacheError naming what is missing or damaged.
+        Where the address space is limited (ulimit -v), nothing is mapped: also a copy. A view keeps its file open: who
+        holds views of more networks than the system allows open files must copy them. Raises CacheError naming what is
+        missing or damaged.
         """
         self.shape(net, stat, layer)
-        mapped, scaled = self._mapped(net)
-        name = f"{stat}/{layer}"
-        kept = mapped.view(name)
+        name, path = f"{stat}/{layer}", self.path / network_file(net)
+        limited = room() < math.inf
+        with self._lock:
+            if limited or net not in self._open:
+                self._look(net)
+            _, header, scaled = self._known[net]
+            kept = None if limited else self._mapped(net, header).view(name)
+        if kept is None:  # a map takes address space for the whole file
+            kept = tensor(path, header, name)
         if self._checksums and (net, stat, layer) not in self._checked:
-            if crc(kept) != mapped.header.crcs[name]:
-                raise damaged(mapped.path, f"the checksum of {name} does not fit its content")
+            if crc(kept) != header.crcs[name]:
+                raise damaged(path, f"the checksum of {name} does not fit its content")
             self._checked.add((net, stat, layer))
         segment = decode(kept, self.manifest.recipe.storage, scaled[name])
-        if segment is kept and _room() < math.inf:
-            segment = kept.copy()  # a view would hold the map of the whole file
         segment.flags.writeable = False
         return segment
 
@@ -135,32 +141,25 @@ class Cache:
             )
         return entry
 
-    def _mapped(self, net: int) -> tuple[Mapped, Mapping[str, int]]:
-        with self._lock:
-            found = self._open.pop(net, None)
-            if found is None:
-                try:
-                    found = self._map(net)
-                except MemoryError:
-                    self._open.clear()
-                    found = self._map(net)
-            self._open[net] = found  # the last in the dict is the last used
-            total = sum(mapped.size for mapped, _ in self._open.values())
-            limit = _MAPPED_SHARE * (_room() + total)
-            while len(self._open) > OPEN_FILES or (total > limit and len(self._open) > 1):
-                mapped, _ = self._open.pop(next(iter(self._open)))
-                total -= mapped.size
-            return found
-
-    def _map(self, net: int) -> tuple[Mapped, Mapping[str, int]]:
+    def _look(self, net: int) -> None:
+        """Learn what the file says of itself; anew when it has been replaced."""
         entry, path = self.manifest.stored[net], self.path / network_file(net)
         assert entry is not None
-        if not path.exists():
-            raise CacheError(f"{path} is missing; collect again to make it anew")
-        header = read_header(path, label(self.key, net))  # it may have been extended since
-        if not _holds(header, entry):
-            raise damaged(path, "its tensors are not those that the manifest lists")
-        return Mapped(path, header), exponents(header)
+        stamp = _stamp(path)
+        if net not in self._known or self._known[net][0] != stamp:
+            header = read_header(path, label(self.key, net))  # it may have been extended since
+            if not _holds(header, entry):
+                raise damaged(path, "its tensors are not those that the manifest lists")
+            self._known[net] = stamp, header, exponents(header)
+            self._checked = {segment for segment in self._checked if segment[0] != net}
+            self._open.pop(net, None)
+
+    def _mapped(self, net: int, header: Header) -> Mapped:
+        found = self._open.pop(net, None) or Mapped(self.path / network_file(net), header)
+        self._open[net] = found  # the last in the dict is the last used
+        if len(self._open) > OPEN_FILES:
+            self._open.pop(next(iter(self._open)))
+        return found
 
 
 def open_cache(path: Path | str, *, checksums: bool = True) -> Cache:
@@ -179,11 +178,9 @@ def _holds(header: Header, entry: Stored) -> bool:
     )
 
 
-def _room() -> float:
-    """Bytes of address space that are left to the process; infinite where it is not limited, or nobody can tell."""
-    if resource is None:
-        return math.inf
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY or not _STATM.exists():
-        return math.inf
-    return max(0, limit - resource.getpagesize() * int(_STATM.read_text().split()[0]))
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise CacheError(f"{path} is missing; collect again to make it anew") from error
+    return found.st_ino, found.st_size, found.st_mtime_ns

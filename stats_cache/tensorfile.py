@@ -63,8 +63,10 @@ class Header:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, for reading. Raises CacheError when the system cannot read it."""
+    """The file, for reading. Raises CacheError when the system cannot read it, or when it is a directory or a pipe."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+            raise CacheError(f"cannot read {path}: it is no file. Move it away and collect again")
         with path.open("rb") as file:
             yield file
     except OSError as error:
@@ -203,6 +205,19 @@ class Mapped:
 
         kind, shape = self.header.entries[name]
         return np.frombuffer(self._map, _NUMPY[kind], math.prod(shape), self.header.places[name][0]).reshape(shape)
+
+
+def tensor(path: Path, header: Header, name: str) -> NDArray[Any]:
+    """The tensor as it is kept, as a copy; nothing is mapped. Raises CacheError when the file ends before it does."""
+    import numpy as np
+
+    (kind, shape), (begin, size) = header.entries[name], header.places[name]
+    found = np.empty(shape, _NUMPY[kind])
+    with opened(path) as file:
+        file.seek(begin)
+        if file.readinto(content(found)) != size:  # type: ignore[attr-defined]
+            raise damaged(path, f"it ends inside {name}")
+    return found
 
 
 def damaged(path: Path, what: str) -> CacheError:

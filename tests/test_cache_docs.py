@@ -74,6 +74,6 @@ def test_the_page_names_every_space_and_command():
     for name in SPACES:
         family, _, last = name.rpartition("-")
         assert f"`{name}`" in PAGE or (f"`{family}-t`" in PAGE and f"`-{last}`" in PAGE), name
-    for command in ("info", "verify", "repair", "prune", "speed"):
+    for command in ("info", "verify", "repair", "prune", "speed", "stress"):
         assert command in PAGE
     assert "@@" not in PAGE

@@ -109,14 +109,20 @@ def verify(directory: Path, as_json: bool) -> int:
 @json_option
 def repair(directory: Path, workers: int | None, collect_on: str, as_json: bool) -> int:
     """Delete what is damaged and collect it again; exit code 1 if something cannot be mended."""
+    from ..stats_cache import Problem
     from ..stats_cache import repair as repair_cache
+    from ..stats_cache import verify as verify_cache
 
     left, mended = [], []
     for path in _caches(directory):
-        with progress(f"repairing {path.name}", as_json) as bar:
-            before, after = repair_cache(path, workers=workers, device=collect_on, progress=collecting_into(bar))
+        try:
+            with progress(f"repairing {path.name}", as_json) as bar:
+                before, after = repair_cache(path, workers=workers, device=collect_on, progress=collecting_into(bar))
+        except ProxforgeError as error:  # the other caches can still be mended
+            before, after = [], [*verify_cache(path), Problem(".", "repair", error.message)]
         left.append((path, after))
-        mended += [_problem(path, problem) for problem in before if problem not in after]
+        kept = {(problem.file, problem.kind) for problem in after}
+        mended += [_problem(path, problem) for problem in before if (problem.file, problem.kind) not in kept]
     return _report(left, as_json, short=True, repaired=mended)
 
 
@@ -148,9 +154,12 @@ def prune(directory: Path, drop: tuple[str, ...], dry_run: bool, as_json: bool) 
     "--networks", type=click.IntRange(2), default=12, show_default=True, help="Random networks of each space."
 )
 @click.option("--batch", type=click.IntRange(1), help="Images per network.  [default: 16 of 8 or 32 pixels, 2 of 224]")
+@click.option("--rows", type=click.IntRange(1), help="Keep at most so many rows of an activation.  [default: all]")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes that collect.")
 @json_option
-def speed(spaces: tuple[str, ...], networks: int, batch: int | None, workers: int, as_json: bool) -> None:
+def speed(
+    spaces: tuple[str, ...], networks: int, batch: int | None, rows: int | None, workers: int, as_json: bool
+) -> None:
     """Measure the collection of all statistics: networks a second, the share of the bare passes, bytes a network.
 
     SPACES: names; all if none is given.
@@ -161,12 +170,12 @@ def speed(spaces: tuple[str, ...], networks: int, batch: int | None, workers: in
     from ..stats_cache.spaces import SPACES
     from ..stats_cache.speed import speed as measured
 
-    rows = []
+    found = []
     for name in spaces or SPACES:
         images = (16 if find_space(name).resolution <= 32 else 2) if batch is None else batch
-        rows.append(measured(name, networks=networks, batch=images, workers=workers))
+        found.append(measured(name, networks=networks, batch=images, rows=rows, workers=workers))
     if as_json:
-        emit({"spaces": [asdict(row) for row in rows]})
+        emit({"spaces": [asdict(one) for one in found]})
         return
     columns = ("space", "images", "networks/s", "CPU s/network", "forward and backward", "MB/network")
     table(
@@ -174,9 +183,41 @@ def speed(spaces: tuple[str, ...], networks: int, batch: int | None, workers: in
         columns,
         [
             (r.space, r.batch, f"{r.per_second:.2f}", f"{r.seconds:.3f}", f"{r.share:.0%}", f"{r.bytes / 1e6:.1f}")
-            for r in rows
+            for r in found
         ],
     )
+
+
+@cache.command()
+@click.option("--kills", type=click.IntRange(0), default=50, show_default=True, help="Collections that are killed.")
+@click.option("--flips", type=click.IntRange(0), default=200, show_default=True, help="Bytes that are changed.")
+@click.option("--networks", type=click.IntRange(1), default=24, show_default=True, help="Random micro networks.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the networks and the moments.")
+@json_option
+def stress(kills: int, flips: int, networks: int, seed: int, as_json: bool) -> int:
+    """Kill collections (SIGKILL) at random moments, continue them, and compare; change bytes, and verify.
+
+    In a temporary folder; exit code 1 if a continued cache is not the undisturbed one, or a byte is not found.
+    """
+    from dataclasses import asdict
+
+    from ..stats_cache.stress import stress as stressed
+
+    with progress("collections", as_json) as bar:
+        found = stressed(kills, flips, networks=networks, seed=seed, told=bar)
+    if as_json:
+        emit({"ok": found.ok, **asdict(found)})
+    else:
+        files = [kill.files for kill in found.kills] or [0]
+        click.echo(f"{networks} networks, {_bytes(found.bytes)}, collected in {found.seconds:.1f} s")
+        click.echo(
+            f"killed: {kills}, at {min(files)} to {max(files)} files, "
+            f"{sum(not k.listed for k in found.kills)} before there was a manifest, "
+            f"{sum(k.half > 0 for k in found.kills)} amid a file; equal when continued: "
+            f"{sum(k.equal for k in found.kills)}"
+        )
+        click.echo(f"bytes changed: {flips}; found and named: {sum(f.found for f in found.flips)}")
+    return 0 if found.ok else WRONG
 
 
 def _caches(directory: Path) -> list[Path]:

@@ -25,7 +25,9 @@ LISTED = 1_000_000
 @click.argument("name", required=False)
 @click.option("--arch", "archs", multiple=True, metavar="JSON", help="A network, as JSON; may be repeated.")
 @click.option("--sample", type=click.IntRange(0), default=0, help="So many random networks within the budgets.")
-@click.option("--mutate", type=click.IntRange(0), default=0, help="So many mutations of each --arch, one gene changed.")
+@click.option(
+    "--mutate", type=click.IntRange(0), default=0, help="So many mutations of each --arch within the budgets."
+)
 @click.option("--all", "every", is_flag=True, help="Every network of the space within the budgets.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the random networks.")
 @click.option("--params", metavar="A..B", help="Parameters: a range such as 4M..6M, 4M.. or ..600K.")
@@ -58,10 +60,10 @@ def space(
         _list([find_space(known) for known in SPACES], as_json)
         return
     family = find_space(name)
-    budget = Budget(Range.parse(params) if params else Range(), Range.parse(flops) if flops else Range())
+    budget = Budget(*(Range() if text is None else Range.parse(text) for text in (params, flops)))
     rng = np.random.default_rng(seed)
     given = [family.check(_parsed(text)) for text in archs]
-    mutants = (family.mutate(arch, rng) for arch in given for _ in range(mutate))
+    mutants = (family.mutate_within(arch, rng, budget, classes) for arch in given for _ in range(mutate))
     drawn = (family.sample_within(rng, budget, classes) for _ in range(sample))
     chosen = itertools.chain(given, mutants, drawn, _every(family, budget, classes) if every else ())
     networks = [{"arch": arch, **_sizes(family, arch, classes)} for arch in chosen]

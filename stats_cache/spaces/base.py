@@ -147,6 +147,16 @@ class Space(ABC):
                 return arch
         raise SpaceError(f"none of {TRIES} random networks of {self.name} has {budget}; choose a wider range")
 
+    def mutate_within(
+        self, arch: Arch, rng: np.random.Generator, budget: Budget, classes: int | None = None
+    ) -> dict[str, Any]:
+        """A mutation within the budget. Raises SpaceError when none of `TRIES` lies within."""
+        for _ in range(TRIES):
+            mutant = self.mutate(arch, rng)
+            if budget.allows(self.size(mutant, classes)):
+                return mutant
+        raise SpaceError(f"none of {TRIES} mutations of a network of {self.name} has {budget}; choose a wider range")
+
     def _lacks(self, what: str) -> SpaceError:
         return SpaceError(f"the space {self.name} does not define {what}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .base import Size, SpaceError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_END = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE)
+_END = re.compile(r"(\d+(?:\.\d+)?(?:E\d+)?)([KMG]?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Range:
 
     @staticmethod
     def parse(text: str) -> Range:
-        """``4M..6M``, ``..600M`` or ``4.5M..``; K, M and G are 10^3, 10^6 and 10^9. Raises SpaceError."""
+        """``4M..6M``, ``..6e8`` or ``4.5M..``; K, M and G are 10^3, 10^6 and 10^9. Raises SpaceError."""
         low, dots, high = text.strip().partition("..")
         if not dots or not (low or high):
             raise SpaceError(f"{text[:80]!r} is no range; expected A..B, A.. or ..B, such as 4M..6M")

@@ -54,7 +54,7 @@ def test_what_the_disk_cannot_hold_is_refused_before_anything_is_collected(tmp_p
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, int(0.9 * need)))
     with pytest.raises(CacheError, match=r"of 6 networks need about \d.* MB, and .* MB free\. Choose another folder"):
         collect(micro(6), ["fc1.g", "hidden.a"], tmp_path, workers=1)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not [f for f in tmp_path.rglob("*") if f.suffix != ".lock"], "nor is a directory left"
     collect(micro(6), ["hidden.g"], tmp_path / "other", workers=1)
     free = 1000 + sum(estimate(micro(6), ["fc2.g"]))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, free))
@@ -117,62 +117,67 @@ from proxforge.stats_cache import open_cache
 from proxforge.vm.compile import compile_text
 from proxforge.vm.evaluate import Evaluator
 cache = open_cache(sys.argv[1])
-evaluator = Evaluator(cache, range(len(cache.networks)), backend_name="reference")
+formulas = ["layer_sum(sum(abs(fc1.w * fc1.g)))", "frobenius(fc2.w)", "mean(abs(hidden.a * hidden.g))"]
+nodes = [compile_text(f, canonical_pool()).node for f in formulas]
+Evaluator(cache, range(2), backend_name=sys.argv[3]).run(nodes)  # what is compiled once takes memory too
+evaluator = Evaluator(cache, range(len(cache.networks)), backend_name=sys.argv[3])
 used = 4096 * int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
-formulas = ["layer_sum(sum(abs(fc1.w * fc1.g)))", "frobenius(fc2.w)", "mean(abs(hidden.a * hidden.g))"]
-result = evaluator.run([compile_text(f, canonical_pool()).node for f in formulas])
+result = evaluator.run(nodes)
 print(*result.status[:3], len(set(result.scores[0])))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to see the memory of a process")
 def test_a_cache_larger_than_the_memory_limit_is_scored(tmp_path):
-    """The address space left is smaller than the cache; a backend that keeps nothing."""
+    """The address space left is smaller than the cache."""
     archs = tuple({"depth": 1 + i % 3, "width": 640 + 4 * i} for i in range(12))
     names = ["fc1.w", "fc1.g", "fc2.w", "hidden.a", "hidden.g"]
     cache = collect(replace(recipe(1), archs=archs), names, tmp_path, workers=1)
     limit = 144 << 20
     assert cache.bytes > 1.3 * limit
-    command = [sys.executable, "-c", LITTLE, str(cache.path), str(limit)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout == "0 0 0 12\n"
+    for backend in ("reference", "cpu"):
+        command = [sys.executable, "-c", LITTLE, str(cache.path), str(limit), backend]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr[-2000:]
+        assert run.stdout == "0 0 0 12\n"
 
 
-def test_a_reader_maps_few_files_where_memory_is_limited(tmp_path, monkeypatch):
+def test_a_reader_maps_nothing_where_memory_is_limited(tmp_path, monkeypatch):
     from proxforge.stats_cache import store
 
-    path = collect(recipe(6), ["fc1.w"], tmp_path, workers=1).path
+    given = {storage: recipe(6, storage=storage) for storage in ("float32", "float16")}
+    paths = {storage: collect(r, ["fc1.w"], tmp_path, workers=1).path for storage, r in given.items()}
+    for storage, path in paths.items():
+        cache, free = open_cache(path), open_cache(path)
+        views = [free.read(net, "fc1.w", 0) for net in range(6)]
+        assert len(free._open) == 6
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "room", lambda: 10**6)
+            copies = [cache.read(net, "fc1.w", 0) for net in range(6)]
+        assert not cache._open
+        for view, copied in zip(views, copies, strict=True):
+            np.testing.assert_array_equal(view, copied)
+            assert not copied.flags.writeable
+        assert (views[0].base is not None) == (storage == "float32")
+
+
+def test_damage_is_found_where_nothing_is_mapped(tmp_path, monkeypatch):
+    from proxforge.stats_cache import store
+
+    path = collect(recipe(2), ["fc1.w"], tmp_path, workers=1).path
+    file = path / "networks/0001.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-60] ^= 1
+    file.write_bytes(data)
+    monkeypatch.setattr(store, "room", lambda: 10**6)
     cache = open_cache(path)
-    size = max(f.stat().st_size for f in path.glob("networks/*"))
-    free = open_cache(path)
-    views = [free.read(net, "fc1.w", 0) for net in range(6)]
-    assert len(free._open) == 6
-    monkeypatch.setattr(store, "_room", lambda: 6 * size)
-    copies = [cache.read(net, "fc1.w", 0) for net in range(6)]
-    assert 0 < len(cache._open) < 6
-    monkeypatch.setattr(store, "_room", lambda: 0)
-    cache.read(0, "fc1.w", 0)
-    assert list(cache._open) == [0]
-    for view, copied in zip(views, copies, strict=True):
-        np.testing.assert_array_equal(view, copied)
-        assert view.base is not None
-        assert copied.base is None
-
-
-def test_a_map_that_finds_no_room_is_tried_again_without_the_others(tmp_path, monkeypatch):
-    from proxforge.stats_cache import store
-
-    cache, mapped = collect(recipe(3), ["fc1.w"], tmp_path, workers=1), store.Mapped
-
-    def scarce(*arguments):
-        if len(cache._open) > 1:
-            raise MemoryError
-        return mapped(*arguments)
-
-    monkeypatch.setattr(store, "Mapped", scarce)
-    assert [cache.read(net, "fc1.w", 0).shape for net in range(3)] == [(8, 4), (16, 8), (24, 12)]
-    monkeypatch.setattr(store, "Mapped", lambda *arguments: exec("raise MemoryError"))
-    with pytest.raises(MemoryError):
-        cache.read(1, "fc1.w", 0)
+    with pytest.raises(CacheError, match=r"0001.safetensors is damaged: the checksum of fc1.w/1 does not fit"):
+        cache.read(1, "fc1.w", 1)
+    unchecked = open_cache(path, checksums=False)
+    assert unchecked.read(1, "fc1.w", 0).shape == (16, 8)
+    monkeypatch.setattr(store, "_stamp", lambda _: (0, 0, 0))  # shorter since it was looked at
+    unchecked._known[1] = ((0, 0, 0), *unchecked._known[1][1:])
+    file.write_bytes(data[:600])
+    with pytest.raises(CacheError, match=r"0001.safetensors is damaged: it ends inside fc1.w/1"):
+        unchecked.read(1, "fc1.w", 1)

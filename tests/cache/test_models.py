@@ -275,3 +275,64 @@ def test_networks_of_transformers_are_collected_without_naming_anything(family, 
         np.testing.assert_allclose(cache.read(0, "fc2.g", i), names[name].grad.numpy(), rtol=1e-4, atol=1e-7)
     assert len(down) == layers
     assert np.isfinite(scores(cache, "layer_sum(sum(abs(qkv.w * qkv.v)))")).all()
+
+
+WRONG = {
+    "labels that are no classes": (
+        {"batch": (torch.zeros(2, 1, 1, 4), torch.tensor([0, 7]))},
+        "go from 0 to 7; the netw",
+    ),
+    "labels that are no numbers of classes": (
+        {"batch": (torch.zeros(2, 1, 1, 4), torch.zeros(2))},
+        "labels are torch.f",
+    ),
+    "no batch": ({"batch": None}, "the batch is a NoneType; expected a tensor of images"),
+    "a batch of numpy": ({"batch": np.zeros((2, 1, 1, 4))}, "the batch is a ndarray"),
+    "an empty batch": ({"batch": torch.zeros(0, 1, 1, 4)}, "the batch has no images"),
+    "a loss for each image": ({"loss": lambda out, labels: out.sum(1)}, r"the loss is a tensor \[2\]; expected"),
+    "a loss that is a number": ({"loss": lambda out, labels: 1.0}, "the loss is a float"),
+    "a loss that is cut off": ({"loss": lambda out, labels: out.detach().sum()}, "there is no gradient: the loss"),
+    "a pattern that is none": ({"sites": {"fc1": 3}}, "the site 'fc1' is 3; expected a pattern"),
+    "no pattern for a site": ({"sites": {"fc1": ()}}, r"the site 'fc1' is \(\); expected a pattern"),
+    "an empty pattern": ({"sites": {"fc1": ""}}, "the site 'fc1' is ''; expected a pattern"),
+    "no row": ({"rows": 0}, "rows is 0; expected at least 1"),
+    "what is no network": ({"models": ["ViT"]}, "a network is a str; expected a torch.nn.Module"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_given_wrongly_is_told(what):
+    changed, message = WRONG[what]
+    plain = {"models": Small(), "sites": {"fc1": "fc"}, "batch": torch.zeros(2, 1, 1, 4)}
+    with pytest.raises(CacheError, match=message):
+        collect_models(**(plain | changed))
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.fc(x.mean((1, 2)))))
+
+
+class WithoutGradient(Small):
+    def forward(self, x):
+        with torch.no_grad():
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("statistic", ["fc1.g", "fc1.v"])
+def test_a_network_without_gradients_is_told(statistic):
+    with pytest.raises(CacheError, match="there is no gradient"):
+        collect_models(WithoutGradient(), {"fc1": "fc"}, batch=torch.zeros(2, 1, 1, 4), statistics=[statistic])
+    found = collect_models(WithoutGradient(), {"fc1": "fc"}, batch=torch.zeros(2, 1, 1, 4), statistics=["fc1.w"])
+    assert found.statistics == {"fc1.w"}
+
+
+def test_a_network_without_weights_has_activations():
+    found = collect_models(
+        nn.Sequential(nn.Flatten(), nn.GELU()), {"hidden": "1"}, batch=torch.ones(2, 1, 1, 4), statistics=["hidden.a"]
+    )
+    assert found.shape(0, "hidden.a", 0) == (2, 4)

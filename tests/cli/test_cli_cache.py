@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,10 @@ def test_every_network_and_mutations(call):
         (["space", "pit", "--arch", "{"], "is not JSON"),
         (["space", "pit", "--arch", "[]"], "is a mapping of the genes"),
         (["space", "pit", "--params", "6M..4M"], "is empty"),
+        (["space", "pit", "--sample", "1", "--params", ""], "is no range"),
+        (["space", "os:abort"], "is no space"),
+        (["space", "..:x"], "cannot be loaded"),
+        (["space", "collections:abc:x"], "cannot be loaded"),
         (["space", "pit", "--sample", "1", "--params", "1G.."], "none of 20000 random networks of pit has 1G.."),
         (["space", "autoformer-t", "--all"], "too many to list"),
     ],
@@ -142,6 +147,19 @@ def test_a_manifest_that_cannot_be_read_is_a_problem(call, collected):
     code, found = call("cache", "repair", collected.parent)
     assert (code, found["networks"], [p["kind"] for p in found["repaired"]]) == (0, 144, ["manifest"])
     assert manifest.read_text() == text
+
+
+def test_what_cannot_be_mended_does_not_keep_others_from_it(call, collected):
+    other = shutil.copytree(collected, collected.with_name("another"))
+    (other / "manifest.json").write_text("{}")
+    (collected / "networks" / "0000.safetensors").unlink()
+    code, found = call("cache", "repair", collected.parent)
+    assert (code, found["ok"]) == (1, False)
+    assert [(p["file"], p["kind"]) for p in found["problems"]] == [(str(other / "manifest.json"), "manifest")]
+    assert [p["kind"] for p in found["repaired"]] == ["missing"]
+    (collected / "networks" / "0000.safetensors").unlink()
+    code, found = call("cache", "repair", collected, "--collect-on", "cudaa")
+    assert (code, [p["kind"] for p in found["problems"]], found["repaired"]) == (1, ["missing", "repair"], [])
 
 
 def test_several_caches_and_prune(call, collected):

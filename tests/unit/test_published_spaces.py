@@ -178,9 +178,24 @@ def test_samples_within_a_budget() -> None:
         space("cifar-resnet").sample_within(rng, Budget(Range.parse("5M..")))
 
 
+def test_mutations_within_a_budget() -> None:
+    chosen, rng, budget = space("cifar-resnet"), np.random.default_rng(0), Budget(Range.parse("..0.2M"))
+    found = {tuple(chosen.mutate_within({"blocks": [1, 1, 1]}, rng, budget)["blocks"]) for _ in range(60)}
+    assert found == {(n, 1, 1) for n in (3, 5, 7)} | {(1, n, 1) for n in (3, 5, 7)}
+    assert all(chosen.size({"blocks": list(blocks)}).params <= 0.2e6 for blocks in found)
+    with pytest.raises(SpaceError, match=r"none of 20000 mutations of a network of cifar-resnet has 5M\.\."):
+        chosen.mutate_within({"blocks": [1, 1, 1]}, rng, Budget(Range.parse("5M..")))
+
+
 @pytest.mark.parametrize(
     ("text", "low", "high"),
-    [("4M..6M", 4e6, 6e6), ("..600k", 0, 6e5), ("1.5G..", 1.5e9, float("inf")), (" 10..20 ", 10, 20)],
+    [
+        ("4M..6M", 4e6, 6e6),
+        ("..600k", 0, 6e5),
+        ("1.5G..", 1.5e9, float("inf")),
+        ("5.5e6..6E6", 5.5e6, 6e6),
+        (" 10..20 ", 10, 20),
+    ],
 )
 def test_ranges(text: str, low: float, high: float) -> None:
     assert (Range.parse(text).low, Range.parse(text).high) == (low, high)
