@@ -7,17 +7,20 @@ number. A NaN in y means "not measured": that network is left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .pairs import counted
+
 Array = NDArray[np.float64]
 
 DIGITS = 40
 """Binary digits (twelve decimal ones) in which two scores must differ to be ranked apart, see `settled`."""
-_BLOCK = 1 << 20
-"""Pairs of networks that are compared at once."""
+MANY = 2500
+"""Networks beyond which sorting is faster than comparing all pairs."""
 
 
 def settled(scores: Array) -> Array:
@@ -41,26 +44,87 @@ def kendall_many(x: ArrayLike, y: ArrayLike) -> Array:
         raise ValueError(f"expected x [P, A] and y [A] or [T, A], got {rows.shape} and {targets.shape}")
     if targets.ndim == 1:
         return kendall_many(rows, targets[None])[:, 0]
+    if rows.shape[1] > MANY:
+        return _by_scipy(rows, targets)
     measured = ~np.isnan(targets)
-    agree = np.zeros((len(rows), len(targets)))
-    x_untied, y_untied = np.zeros_like(agree), np.zeros(len(targets))
-    count = rows.shape[1]
-    step = max(1, _BLOCK // max(1, (len(rows) + len(targets)) * count))
-    for block in (slice(start, start + step) for start in range(0, count, step)):
-        x_sign = _signs(rows[:, block, None], rows[:, None]).reshape(len(rows), -1)
-        y_sign = _signs(targets[:, block, None], targets[:, None]).reshape(len(targets), -1)  # 0 beside a NaN
-        agree += x_sign @ y_sign.T
-        y_untied += _squares(y_sign)
-        if measured.all():
-            x_untied += _squares(x_sign)[:, None]
-        else:
-            both = measured[:, block, None] & measured[:, None]
-            x_untied += np.abs(x_sign) @ both.reshape(len(targets), -1).T.astype(np.float32)
+    agree, x_untied = counted(rows, targets)
+    y_untied = counted(targets, targets)[1].diagonal()
     untied = x_untied * y_untied
     untied[(~np.isfinite(rows)).astype(np.float64) @ measured.T > 0] = 0.0
     taus = np.full(agree.shape, np.nan)
     np.divide(agree, np.sqrt(untied), out=taus, where=untied > 0)
     return np.asarray(np.clip(taus, -1.0, 1.0))
+
+
+def _by_scipy(rows: Array, targets: Array) -> Array:
+    """The same by sorting, which takes less than comparing all pairs of very many networks."""
+    from scipy import stats
+
+    taus = np.full((len(rows), len(targets)), np.nan)
+    for t, y in enumerate(targets):
+        measured = np.flatnonzero(~np.isnan(y))
+        for p, x in enumerate(rows[:, measured]):
+            if np.isfinite(x).all() and len(x) > 1 and np.ptp(x) > 0 and np.ptp(y[measured]) > 0:
+                taus[p, t] = stats.kendalltau(x, y[measured], method="asymptotic").statistic
+    return taus
+
+
+def spearman_many(x: ArrayLike, y: ArrayLike) -> Array:
+    """Spearman's rho of every row of ``x [P, A]`` with ``y [T, A]``, float64 ``[P, T]``; NaN where it is undefined, as
+    for `kendall_many`."""
+    return _product_moment(x, y, _ranks_many)
+
+
+def pearson_many(x: ArrayLike, y: ArrayLike) -> Array:
+    """Pearson's r of every row of ``x [P, A]`` with ``y [T, A]``, float64 ``[P, T]``; NaN where it is undefined."""
+    return _product_moment(x, y, lambda values: values)
+
+
+def _product_moment(x: ArrayLike, y: ArrayLike, prepared: Callable[[Array], Array]) -> Array:
+    rows, targets = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if rows.ndim != 2 or targets.ndim != 2 or rows.shape[1] != targets.shape[1]:
+        raise ValueError(f"expected x [P, A] and y [T, A], got {rows.shape} and {targets.shape}")
+    found = np.full((len(rows), len(targets)), np.nan)
+    alike: dict[bytes, list[int]] = {}  # targets that are measured on the same networks
+    for t, y_row in enumerate(targets):
+        alike.setdefault(np.isnan(y_row).tobytes(), []).append(t)
+    for chosen in alike.values():
+        measured = np.flatnonzero(~np.isnan(np.asarray(targets[chosen[0]])))
+        if len(measured) > 1:
+            a, b = (_units(prepared(_finite(values[:, measured]))) for values in (rows, targets[chosen]))
+            found[:, chosen] = np.clip(a @ b.T, -1.0, 1.0)
+    return found
+
+
+def _finite(rows: Array) -> Array:
+    """A row with a number that is not finite as zeros: it has no correlation."""
+    return np.where(np.isfinite(rows).all(axis=1, keepdims=True), rows, 0.0)
+
+
+def _units(rows: Array) -> Array:
+    """Every row centred, of length 1; NaN where all values are equal."""
+    flat = np.ptp(rows, axis=1) == 0
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    largest = np.abs(centred).max(axis=1, keepdims=True)
+    centred = centred / np.where(largest > 0, largest, 1.0)
+    length = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+    return np.where(flat[:, None], np.nan, centred / np.where(flat, 1.0, length)[:, None])
+
+
+def _ranks_many(rows: Array) -> Array:
+    """Ranks from 1 in every row, ties by their mean rank."""
+    order = np.argsort(rows, axis=1)
+    ordered = np.take_along_axis(rows, order, axis=1)
+    new = np.ones(rows.shape, np.bool_)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    last = np.ones(rows.shape, np.bool_)
+    last[:, :-1] = new[:, 1:]
+    place = np.arange(rows.shape[1])
+    begin = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+    end = np.minimum.accumulate(np.where(last, place, rows.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(rows.shape)
+    np.put_along_axis(ranks, order, (begin + end) / 2 + 1.0, axis=1)
+    return ranks
 
 
 def kendall(x: ArrayLike, y: ArrayLike) -> float | None:
@@ -139,11 +203,6 @@ def _quadratic(counts: Array, pairs: Array) -> Array:
 def _signs(a: Array, b: Array) -> NDArray[np.float32]:
     """sign(a - b) by comparison: exact for every pair of numbers, no overflow."""
     return np.subtract(a > b, a < b, dtype=np.float32)
-
-
-def _squares(signs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How many of each row are not 0; exact, as a block is smaller than float32's 2^24."""
-    return np.asarray(np.einsum("ij,ij->i", signs, signs))
 
 
 def _measured(x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

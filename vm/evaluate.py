@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..stats_cache.source import Source
 from .backends import backend
 from .compile import assemble
 from .layers import fact_table
+from .plain import Plain, packed, unpacked
 from .program import FACT_NAMES
 from .result import Result, judge
 from .rounding import scales
@@ -44,12 +46,27 @@ class Counters:
 class Evaluator:
     """Runs populations over the same networks again and again, as a search does.
 
-    ``networks``: indices into ``source.networks``. A result never depends on what was run before.
+    ``networks``: indices into ``source.networks``. ``executor``: what runs them in ``parts`` (PEP 3148: threads,
+    processes, or a cluster's client), None: this process runs them whole. A result depends neither on what was run
+    before nor on the parts, to the byte. Other processes get the cache's path and the programs, and remember nothing
+    from one population to the next.
     """
 
     def __init__(
-        self, source: Source, networks: Sequence[int], *, backend_name: str = "auto", device: str = "auto"
+        self,
+        source: Source,
+        networks: Sequence[int],
+        *,
+        backend_name: str = "auto",
+        device: str = "auto",
+        executor: Executor | None = None,
+        parts: int = 2,
     ) -> None:
+        self._executor = executor
+        self._tasks = [
+            Task(source, tuple(map(int, part)), backend_name, device)
+            for part in np.array_split(np.asarray(networks, np.intp), max(1, min(parts, len(networks))))
+        ]
         self.networks = tuple(networks)
         self.counters = Counters()
         self._facts = fact_table(source, self.networks)
@@ -69,15 +86,21 @@ class Evaluator:
 
     def run(self, roots: Sequence[Node]) -> Result:
         """Scores and statuses of Score expressions, ``[P, A]``."""
+        return judge(*self.scored(roots))
+
+    def scored(self, roots: Sequence[Node]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and their scales (see `vm.rounding`), both ``[P, A]``."""
         if not roots:
-            return judge(np.empty((0, len(self.networks))))
+            return np.empty((0, len(self.networks))), np.empty((0, len(self.networks)))
+        if self._executor is not None:
+            self.counters.programs += len(roots)
+            done = list(self._executor.map(run_task, self._tasks, [packed(roots)] * len(self._tasks)))
+            return np.concatenate([d[0] for d in done], axis=1), np.concatenate([d[1] for d in done], axis=1)
         most = min(4096, max(1, AT_ONCE // (16 * sum(self._counts))))  # about two Scalars a program and layer
         parts = [self._merged(roots[i : i + most]) for i in range(0, len(roots), most)]
-        if len(parts) == 1:
-            return parts[0]
-        return Result(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("scores", "status", "network")))
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
-    def _merged(self, roots: Sequence[Node]) -> Result:
+    def _merged(self, roots: Sequence[Node]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The programs as one."""
         program, order = assemble(roots, lambda n: n.digest in self._memory)
         names = [bytes.fromhex(name) for name in program.recalled]
@@ -94,13 +117,29 @@ class Evaluator:
         for index, values in zip(keep, kept, strict=True):
             reduced[order[index].digest] = values
             self._remember(order[index].digest, values)
-        return judge(scores, scales(roots, reduced, self._counts, self._facts))
+        return scores, scales(roots, reduced, self._counts, self._facts)
 
     def _remember(self, digest: bytes, values: NDArray[np.float64]) -> None:
         self._memory[digest] = values
         self._bytes += values.nbytes
         while self._bytes > MEMORY:
             self._bytes -= self._memory.popitem(last=False)[1].nbytes
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of the networks for an executor; can be pickled where the source can."""
+
+    source: Source
+    networks: tuple[int, ...]
+    backend: str
+    device: str
+
+
+def run_task(task: Task, programs: Plain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores and scales ``[P, A]`` of programs on the networks of a task."""
+    evaluator = Evaluator(task.source, task.networks, backend_name=task.backend, device=task.device)
+    return evaluator.scored(unpacked(programs))
 
 
 def _reduction(node: Node) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,9 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
     ``facts``: float64 ``[fact, A]``. Instructions of one kind that do not wait for each other are one step.
     """
     starts, length = bounds(counts)
-    steps, outputs = _steps(program)
+    if program not in _KNOWN_STEPS:
+        _KNOWN_STEPS[program] = _steps(program)
+    steps, outputs = _KNOWN_STEPS[program]
     values = np.empty((len(program) - program.split, len(length)))
     with np.errstate(all="ignore"):
         for code, places, first, second in steps:
@@ -89,6 +92,8 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
 
 Step = tuple[int, list[int], list[int], list[int]]
 """Opcode, the instructions, and for each its first and second source: an instruction, a register or an entry."""
+_KNOWN_STEPS: WeakKeyDictionary[Program, tuple[list[Step], list[int]]] = WeakKeyDictionary()
+"""Of programs that are still there."""
 
 
 def _steps(program: Program) -> tuple[list[Step], list[int]]:

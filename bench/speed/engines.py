@@ -65,7 +65,7 @@ def _node(tree: Tree, pool: Pool) -> Node:
 
 def proxforge(workload: Workload, threads: int, number: Real = np.float64) -> Prepared:
     """The cpu backend."""
-    chosen = CpuBackend(source_of(workload), [0], threads, number)
+    chosen = CpuBackend(source_of(workload), [0], threads, number, remembered=0)
     program = program_of(workload.trees)
 
     def run() -> Means:

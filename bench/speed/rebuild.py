@@ -21,6 +21,8 @@ from ..truth.base import Benchmark
 SAMPLE = 6
 """Networks that are built, evenly spread over the sizes."""
 STRATEGY = "elitism_preserve"
+BUDGET = 220
+"""Evaluations that Auto-Prox publishes: 20 programs and 200 steps."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def compare(benchmark: Benchmark, source: Source, told: Callable[[str], None] | 
         (split[0].tolist(), split[1].tolist()),
     )
     began = time.perf_counter()
-    found = run_search(problem, make_strategy(STRATEGY, TreeSpace(), None), seed=0)
+    found = run_search(problem, make_strategy(STRATEGY, TreeSpace(), None), seed=0, budget=BUDGET)
     seconds = time.perf_counter() - began
     recipe = benchmark.recipe(seed=0, batch=None, input_seed=0)
     ordered = sorted(split[0].tolist(), key=lambda i: source.networks[i].size.params)

@@ -331,3 +331,18 @@ def test_axes_that_do_not_agree_are_named():
         ProxforgeError, match=r"axis 'm' of fc1\.g has another size than elsewhere in layer 0 of network 0"
     ):
         Evaluator(MemoryCache([segments_]), [0], backend_name="cpu").run([parse("mean(fc1.w) + mean(fc1.g)")])
+
+
+@pytest.mark.parametrize("source", ["normal", "special"])
+def test_extremes_of_a_factor_that_another_program_asks_for(source):
+    """The bound of a product inside sigmoid knows nothing of its factors' extremes; the smallest element alone is there
+    for another program, and changes no digit."""
+    pool = canonical_pool()
+    first = parse("sum(3 * sigmoid(inv(fc2.w) @ fc1.w) - square(sigmoid(inv(fc2.w) @ fc1.w)))", pool)
+    others = [parse(text, pool) for text in ("min(inv(fc2.w))", "sum(inv(fc2.w) @ fc1.w - 2)", "max(inv(fc2.w))")]
+    networks = range(len(SOURCES[source].networks))
+    alone = Evaluator(SOURCES[source], networks, backend_name="cpu").run([first]).scores
+    for i in range(1, 4):
+        beside = Evaluator(SOURCES[source], networks, backend_name="cpu").run([first, *others[:i]]).scores[:1]
+        np.testing.assert_array_equal(beside, alone)
+    agree("cpu", SOURCES[source], [first, *others], BOUND)

@@ -15,8 +15,10 @@ from proxforge.search.correlation import (
     kendall_many,
     partial_kendall,
     pearson,
+    pearson_many,
     settled,
     spearman,
+    spearman_many,
 )
 
 TIED = st.integers(-3, 3).map(float)
@@ -63,9 +65,7 @@ def test_ties_are_exact():
     assert kendall([5e-324, 1e-323, 0.0], [2.0, 3.0, 1.0]) == 1.0
 
 
-@pytest.mark.parametrize("block", [1 << 20, 40, 1])
-def test_many_against_many_is_one_by_one_in_any_block_size(block, monkeypatch):
-    monkeypatch.setattr(correlation, "_BLOCK", block)
+def test_many_against_many_is_one_by_one():
     rng = np.random.default_rng(1)
     x, y = rng.integers(0, 6, (7, 19)).astype(float), rng.normal(size=(3, 19))
     y[1, [2, 5, 6]] = np.nan
@@ -174,3 +174,44 @@ def test_settled_ties_rounding_noise():
     assert len(np.unique(settled(np.array([0.1 + 0.2, 0.3, 0.3 - 1e-16])))) == 1
     assert np.isnan(settled(np.array([np.nan])))[0]
     assert settled(np.array([np.inf, -np.inf])).tolist() == [np.inf, -np.inf]
+
+
+def scipys(function, x, y) -> np.ndarray:
+    """One by one, on the measured networks, NaN where it is not defined."""
+    found = np.full((len(x), len(y)), np.nan)
+    for p, row in enumerate(x):
+        for t, target in enumerate(y):
+            a, b = row[~np.isnan(target)], target[~np.isnan(target)]
+            if np.isfinite(a).all() and len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
+                found[p, t] = function(a, b).statistic
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 9, 33, 100])
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [(kendall_many, stats.kendalltau), (spearman_many, stats.spearmanr), (pearson_many, stats.pearsonr)],
+)
+def test_populations_are_scipys(many, one, count):
+    """Ties in both, networks that are not measured, rows without a value, rows that are all ties."""
+    rng = np.random.default_rng(count)
+    x = np.concatenate((rng.integers(0, 4, (20, count)), rng.normal(size=(20, count)) * 1e20)).astype(np.float64)
+    y = np.stack((rng.integers(0, 3, count), rng.normal(size=count), rng.normal(size=count))).astype(np.float64)
+    y[2, rng.random(count) < 0.3] = np.nan
+    x[0], x[1, 0], x[2, -1] = 5.0, np.nan, np.inf
+    np.testing.assert_allclose(many(x, y), scipys(one, x, y), rtol=0, atol=1e-12)
+
+
+def test_very_many_networks_give_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 9, (6, 300)).astype(np.float64), rng.integers(0, 9, (2, 300)).astype(np.float64)
+    x[0], x[1, 3], y[1, 5] = 1.0, np.inf, np.nan
+    wanted = kendall_many(x, y)
+    monkeypatch.setattr(correlation, "MANY", 299)
+    np.testing.assert_allclose(kendall_many(x, y), wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("many", [spearman_many, pearson_many])
+def test_shapes_that_do_not_fit(many):
+    with pytest.raises(ValueError, match=r"expected x \[P, A\]"):
+        many(np.zeros((2, 3)), np.zeros((2, 4)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from . import Array
 
 
 class ReferenceBackend:
-    """numpy, float64, whole segments. Slow and obvious."""
+    """numpy, float64, whole segments. Slow and obvious. ``result``: what becomes of every value that is computed."""
 
     name = "reference"
     device = "cpu"
 
-    def __init__(self, source: Source, networks: Sequence[int]) -> None:
+    def __init__(self, source: Source, networks: Sequence[int], result: Callable[[Array], Array] = in_range) -> None:
+        self._result = result
         self._source = source
         self._networks = tuple(networks)
 
@@ -49,14 +50,14 @@ class ReferenceBackend:
         scalars: dict[int, Array] = {}
         for i, (opcode, dst, src) in enumerate(program.instructions(0, program.split)):
             if opcode.name == "load.m":
-                value = in_range(self._source.read(network, program.statistics[src[0]], layer).astype(np.float64))
+                value = self._result(self._source.read(network, program.statistics[src[0]], layer).astype(np.float64))
             elif opcode.name == "recall.s":
                 value = recalled[src[0]]
             elif opcode.op is None:
                 value = np.asarray(program.constants[src[0]])
             else:
                 operands = (registers[k][r] for k, r in zip(opcode.operands, src, strict=False))
-                value = in_range(np.asarray(opcode.op.reference(*operands)))
+                value = self._result(np.asarray(opcode.op.reference(*operands)))
             registers[opcode.result][dst] = value
             if opcode.result is Kind.SCALAR:
                 scalars[i] = value
@@ -72,9 +73,9 @@ class ReferenceBackend:
                 value = np.asarray(program.constants[src[0]])
             elif opcode.operands == (Kind.SCALAR,):
                 column = np.array([float(file[src[0]]) for file in layers])
-                value = in_range(np.asarray(opcode.op.reference(column)))
+                value = self._result(np.asarray(opcode.op.reference(column)))
             else:
                 operands = (registers[r] for _, r in zip(opcode.operands, src, strict=False))
-                value = in_range(np.asarray(opcode.op.reference(*operands)))
+                value = self._result(np.asarray(opcode.op.reference(*operands)))
             registers[dst] = value
         return [float(registers[int(r)]) for r in program.outputs]

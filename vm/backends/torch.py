@@ -133,7 +133,10 @@ class TorchBackend:
                 self._resident.move_to_end(key)
                 return found
         segments = np.stack([self._source.read(n, statistic, layer) for n, layer in batch.layers])
-        made = hardshrink(torch.from_numpy(segments).to(self._device), BELOW_TINY).to(torch.float64)
+        host = torch.from_numpy(segments)
+        if self._device.type == "cuda":
+            host = host.pin_memory()  # copied while this thread already reads the next ones
+        made = hardshrink(host.to(self._device, non_blocking=True), BELOW_TINY).to(torch.float64)
         with self._lock:  # no other thread works on this batch
             self._resident[key] = made
             self._bytes += made.nbytes

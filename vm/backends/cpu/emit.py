@@ -7,6 +7,7 @@ Registers are places in ``scratch``, a flat array; operands are offsets into it.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,22 +19,39 @@ from numba.core import cgutils
 from ....grammar.reference import FLOAT32_MAX
 from . import functions as fn
 from .kernels import KERNELS, flushed, in_range
-from .lanes import DOUBLE, FLOAT, INT, Lanes, Value, Vector
+from .lanes import DOUBLE, FLOAT, INT, Lanes, Processor, Value, Vector
 
 PAD = 64
+FLUSHES = platform.machine() in ("x86_64", "AMD64")
+"""Whether the processor can be told to flush, see `flush_mode`."""
+_FLUSH = 0x8040
+"""The bits "flush to zero" and "denormals are zero" of MXCSR, Intel 64 and IA-32 Architectures Software Developer's
+Manual, volume 1, 10.2.3."""
 STEPS: tuple[str, ...] = tuple(KERNELS)
 """The elementwise instructions, by number."""
-SUM, ABSOLUTES, SQUARES, PRODUCTS, DEVIATIONS, MIN, MAX = range(7)
-"""The totals of one tile: Σ x, Σ |x|, Σ x², Σ a b, Σ (x - s)², the smallest, the largest; NaN where an element is."""
+SUM, ABSOLUTES, SQUARES, PRODUCTS, DEVIATIONS, MIN, MAX, WIDE_SUM = range(8)
+"""The totals of one tile: Σ x, Σ |x|, Σ x², Σ a b, Σ (x - s)², the smallest, the largest; NaN where an element is.
+`WIDE_SUM` is Σ x to the last digit: deviations from a mean need it."""
 SOFTMAX, LOG_SOFTMAX = range(2)
 """The instructions that know of every column its largest element and the sum of exp(x - largest)."""
 LOWEST = -FLOAT32_MAX
 """The largest element of a column before the first: finite, so that no inf - inf arises."""
 
+_PLACE: Any = cgutils.alloca_once
+_FUNCTION: Any = cgutils.get_or_insert_function
 _UNROLLED = 2
-_SIDE_BY_SIDE = 4
+_AT_ONCE = 2
+_SIDE_BY_SIDE = 8
 """Sums of vectors that grow independently: one alone would wait for itself at every addition."""
+_SMALLEST_TOTAL, _LARGEST_TOTAL = 1e-26, 1e30
+"""Between them a float32 total of a tile has lost nothing to float32's range: the terms that are 0 add up to less than
+1e-34, and no sum on the way was infinite."""
 _ZERO = ir.Constant(ir.DoubleType(), 0.0)
+
+
+def has_avx512(context: Any) -> bool:
+    """Whether the processor for which numba compiles has AVX-512."""
+    return "+avx512f" in context.codegen().magic_tuple()[2]
 
 
 class Code:
@@ -42,7 +60,9 @@ class Code:
     def __init__(self, context: Any, builder: Any, signature: Any, args: Sequence[Value]) -> None:
         self.builder = builder
         self.args = args
-        self.lanes = Lanes(builder, DOUBLE if signature.args[0].dtype == types.float64 else FLOAT)
+        double = signature.args[0].dtype == types.float64
+        processor = Processor(FLUSHES and not double, has_avx512(context))
+        self.lanes = Lanes(builder, DOUBLE if double else FLOAT, None, processor)
         self._context = context
         self._types = signature.args
 
@@ -91,6 +111,33 @@ class Code:
         b.position_at_end(end)
 
 
+def flush_mode(builder: Any) -> Value:
+    """Makes the processor flush what is below the smallest normal number to 0, operands and results, in this thread;
+    the mode that it had, for `set_mode`. 0 where `FLUSHES` is not."""
+    if not FLUSHES:
+        return ir.IntType(32)(0)
+    place = _PLACE(builder, ir.IntType(32))
+    _mode(builder, "llvm.x86.sse.stmxcsr", place)
+    before = builder.load(place)
+    builder.store(builder.or_(before, ir.IntType(32)(_FLUSH)), place)
+    _mode(builder, "llvm.x86.sse.ldmxcsr", place)
+    return before
+
+
+def set_mode(builder: Any, mode: Value) -> None:
+    """Gives the thread back the mode that it had."""
+    if FLUSHES:
+        place = _PLACE(builder, ir.IntType(32))
+        builder.store(mode, place)
+        _mode(builder, "llvm.x86.sse.ldmxcsr", place)
+
+
+def _mode(builder: Any, name: str, place: Value) -> None:
+    kind = ir.IntType(8).as_pointer()
+    function = _FUNCTION(builder.module, ir.FunctionType(ir.VoidType(), [kind]), name)
+    builder.call(function, [builder.bitcast(place, kind)])
+
+
 def step(code: Code) -> None:
     """scratch, number, d, a, b, s, t, n: one of `STEPS` on n numbers; d may be a or b."""
     scratch = code.base(0)
@@ -101,8 +148,8 @@ def step(code: Code) -> None:
 
         def emit() -> None:
             lanes = code.lanes
-            with code.loop(INT(0), n, _UNROLLED * lanes.lanes) as i:
-                places = [code.builder.add(i, INT(u * lanes.lanes)) for u in range(_UNROLLED)]
+            with code.loop(INT(0), n, _AT_ONCE * lanes.lanes) as i:
+                places = [code.builder.add(i, INT(u * lanes.lanes)) for u in range(_AT_ONCE)]
                 results = []
                 for place in places:
                     x = code.vector(scratch, a, place)
@@ -117,19 +164,42 @@ def step(code: Code) -> None:
 
 
 def total(code: Code) -> Value:
-    """scratch, kind, a, b, s, n: a total of n > 0 numbers, in float64, always added up in the same order."""
+    """scratch, kind, a, b, s, n: a total of n > 0 numbers, always added up in the same order.
+
+    Numbers of float32 are added up in float32, of a tile; where this leaves the range, and deviations, in float64.
+    """
     scratch = code.base(0)
     kind, a, b, s, n = code.args[1:]
     result = code.variable(_ZERO)
     wide = code.lanes.wide()
     deviation = wide.spread(s)
 
-    def sums(term: Callable[[Vector, Vector], Vector], operands: int = 1) -> Callable[[], None]:
-        def at(place: Value) -> Vector:
-            x = code.lanes.widened(code.vector(scratch, a, place))
-            return term(x, code.lanes.widened(code.vector(scratch, b, place)) if operands == 2 else x)
+    def at(lanes: Lanes, term: Callable[[Vector, Vector], Vector], operands: int) -> Callable[[Value], Vector]:
+        def vector(base: Value, place: Value) -> Vector:
+            x = code.vector(scratch, base, place)
+            return x if lanes is code.lanes else code.lanes.widened(x)
 
-        return lambda: code.builder.store(_added(code, n, at), result)
+        return lambda place: term(vector(a, place), vector(b if operands == 2 else a, place))
+
+    def wide_sums(term: Callable[[Vector, Vector], Vector], operands: int = 1) -> Callable[[], None]:
+        return lambda: code.builder.store(_added(code, n, wide, at(wide, term, operands)), result)
+
+    def sums(term: Callable[[Vector, Vector], Vector], operands: int = 1) -> Callable[[], None]:
+        exact = wide_sums(term, operands)
+        if code.lanes.double:
+            return exact
+
+        def emit() -> None:
+            narrow = _added(code, n, code.lanes, at(code.lanes, term, operands))
+            found = code.builder.fpext(narrow, ir.DoubleType())
+            code.builder.store(found, result)
+            size = code.builder.call(code.builder.module.declare_intrinsic("llvm.fabs", [ir.DoubleType()]), [found])
+            large = code.builder.fcmp_unordered(">", size, ir.Constant(ir.DoubleType(), _LARGEST_TOTAL))
+            small = code.builder.fcmp_ordered("<", size, ir.Constant(ir.DoubleType(), _SMALLEST_TOTAL))
+            with code.builder.if_then(code.builder.or_(large, small), likely=False):
+                exact()
+
+        return emit
 
     def extreme(how: str) -> Callable[[], None]:
         return lambda: code.builder.store(_extreme(code, scratch, a, n, how), result)
@@ -141,31 +211,34 @@ def total(code: Code) -> Value:
             sums(lambda x, _: abs(x)),
             sums(lambda x, _: x * x),
             sums(lambda x, y: x * y, 2),
-            sums(lambda x, _: (x - deviation) * (x - deviation)),
+            wide_sums(lambda x, _: (x - deviation) * (x - deviation)),
             extreme("<"),
             extreme(">"),
+            wide_sums(lambda x, _: x),
         ],
     )
     return code.builder.load(result)
 
 
-def _added(code: Code, n: Value, term: Callable[[Value], Vector]) -> Value:
-    """The sum of term(i) over the lanes of all vectors below n."""
-    b, lanes, wide = code.builder, code.lanes, code.lanes.wide()
-    side = [code.variable(wide.number(0.0).value) for _ in range(_SIDE_BY_SIDE)]
-    block = _SIDE_BY_SIDE * lanes.lanes
+def _added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -> Value:
+    """The sum of term(i), of these lanes, over all vectors below n."""
+    b, count = code.builder, code.lanes.lanes
+    side = [code.variable(lanes.number(0.0).value) for _ in range(_SIDE_BY_SIDE)]
+    block = _SIDE_BY_SIDE * count
     whole = code.tail(n, block)
 
     def grow(variable: Value, x: Vector) -> None:
-        b.store((Vector(wide, b.load(variable)) + x).value, variable)
+        b.store((Vector(lanes, b.load(variable)) + x).value, variable)
 
     with code.loop(INT(0), whole, block) as i:
         for u, variable in enumerate(side):
-            grow(variable, term(b.add(i, INT(u * lanes.lanes))))
-    with code.loop(whole, n, lanes.lanes) as i:
-        grow(side[0], wide.select(lanes.first(b.sub(n, i)), term(i), 0.0))
-    first, second, third, fourth = (Vector(wide, b.load(v)) for v in side)
-    return _folded(b, ((first + second) + (third + fourth)).value, b.fadd)
+            grow(variable, term(b.add(i, INT(u * count))))
+    with code.loop(whole, n, count) as i:
+        grow(side[0], lanes.select(lanes.first(b.sub(n, i)), term(i), 0.0))
+    parts = [b.load(v) for v in side]
+    while len(parts) > 1:
+        parts = [b.fadd(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return _folded(b, parts[0], b.fadd)
 
 
 def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
@@ -192,6 +265,7 @@ def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
         return b.select(b.or_(b.fcmp_ordered(how, x, y), b.fcmp_unordered("uno", x, x)), x, y)
 
     value = better(*(_folded(b, x, better) for x in found))
+    value = b.fadd(value, ir.Constant(lanes.form.element, 0.0))  # no -0
     return value if lanes.double else b.fpext(value, ir.DoubleType())
 
 
@@ -237,18 +311,19 @@ def copy_in(code: Code) -> None:
 
 
 def copy_out(code: Code) -> None:
-    """scratch, a, address, n: n numbers to memory, and not one more."""
+    """scratch, a, address, n: n numbers to memory, and not one more; -0 as 0."""
     target = code.builder.inttoptr(code.args[2], code.lanes.form.element.as_pointer())
     _copied(code, code.at(code.base(0), code.args[1]), target)
 
 
 def _copied(code: Code, source: Value, target: Value) -> None:
-    n, lanes = code.args[3], code.lanes
+    n, lanes, b = code.args[3], code.lanes, code.builder
     whole = code.tail(n, lanes.lanes)
     with code.loop(INT(0), whole, lanes.lanes) as i:
-        lanes.store(code.vector(source, i), code.at(target, i))
+        lanes.store(code.vector(source, i) + 0.0, code.at(target, i))
     with code.loop(whole, n) as i:
-        code.builder.store(code.builder.load(code.at(source, i)), code.at(target, i))
+        one = b.fadd(b.load(code.at(source, i)), ir.Constant(lanes.form.element, 0.0))
+        b.store(one, code.at(target, i))
 
 
 def column_statistics(code: Code) -> None:
@@ -328,4 +403,4 @@ def row_sums(code: Code) -> None:
             return code.lanes.widened(code.vector(scratch, start, i))
 
         here = code.at(sums, place, row)
-        b.store(b.fadd(b.load(here), _added(code, width, term)), here)
+        b.store(b.fadd(b.load(here), _added(code, width, code.lanes.wide(), term)), here)

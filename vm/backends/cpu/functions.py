@@ -1,8 +1,10 @@
-"""The transcendental functions on vectors, in float64 and float32: range reduction, then a ratio of polynomials.
+"""The transcendental functions on vectors, in float64 and float32: range reduction, then polynomials.
 
-exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and denominator go
-on into sigmoid, tanh and mish, so that each costs one division. The reduction is that of W. J. Cody and W. Waite,
-Software Manual for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits.
+In float64 exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and
+denominator go on into sigmoid, tanh and mish, so that each costs one division. In float32, where short polynomials do,
+exp and log have no division and tanh is one ratio. The reduction is that of W. J. Cody and W. Waite, Software Manual
+for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits, those of float32 by linear
+programming with the coefficients rounded one after the other.
 """
 
 from __future__ import annotations
@@ -10,37 +12,53 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .lanes import Vector
+from .lanes import Lanes, Vector
 
-ULP: dict[str, float] = {"exp": 2.0, "log": 3.5, "sigmoid": 2.5, "tanh": 2.5, "mish": 3.0}
-"""Largest error in units in the last place of the format, on operands for which the result is a normal number."""
+ULP: dict[str, tuple[float, float]] = {
+    "exp": (2.0, 3.2), "log": (4.5, 3.0), "sigmoid": (2.5, 4.2), "tanh": (2.7, 4.5), "mish": (4.2, 6.5),
+    "sqrt": (1.5, 1.0),
+}  # fmt: skip
+"""Largest error in units in the last place of float64 and of float32, on operands for which the result is a normal
+number."""
+
+_EXP = (1.0, 0.9999997019767761, 0.4999915063381195, 0.16667647659778595, 0.041897840797901154, 0.008289715275168419)
+"""exp(r) for |r| <= ln(2)/2 in float32; relative error 9.2e-8."""
+_LOG1P = (
+    1.0, -0.5000005960464478, 0.3333354592323303, -0.24993491172790527, 0.19977205991744995, -0.16822312772274017,
+    0.14982295036315918, -0.12067205458879471, 0.05414960905909538,
+)  # fmt: skip
+"""ln(1 + f)/f for 1 + f in [3/4, 3/2] in float32; relative error 2.8e-8."""
+_TANH = (
+    (0.9999999792304818, 0.1338037147881646, 0.0034948109459044248, 2.0596273097181866e-05, 1.3336848161613276e-08),
+    (1.0, 0.4671368689412787, 0.025874026270251326, 0.0003284363100165179, 7.769282799868456e-07),
+)
+"""tanh(x)/x as a ratio of polynomials in x² for |x| <= 9.01, beyond which it is 1 in float32; relative error 2.1e-8."""
+_TANH_END = 9.01
+_THREE_QUARTERS = 0b0111
+"""Asks for a mantissa in [3/4, 3/2), without sign."""
 
 _LN2 = {True: (6.93147180369123816490e-01, 1.90821492927058770002e-10), False: (0.693359375, -2.12194440054690581e-4)}
 """ln 2 in two parts; the first has so few bits that its product with an exponent is exact."""
-_COTH = {
-    True: (
-        2.0, 0.16666666666666574, -0.002777777777688266, 6.613756295632929e-05, -1.6533880396623857e-06,
-        4.1374681652819455e-08,
-    ),
-    False: (2.000000003553031, 0.1666661327323155, -0.002765902867984223),
-}  # fmt: skip
-"""r coth(r/2) as a polynomial in r² for |r| <= ln(2)/2; relative error 7.7e-19 and 1.8e-9."""
-_ATANH = {
-    True: (
-        2.0000000000000004, 0.6666666666655223, 0.40000000062015867, 0.28571415981248177, 0.222234371633256,
-        0.18121855356622824, 0.16838556060847956,
-    ),
-    False: (1.99999999862144, 0.6666681595483791, 0.39974794485710313, 0.29925661026349454),
-}  # fmt: skip
+_COTH = (
+    2.0, 0.16666666666666574, -0.002777777777688266, 6.613756295632929e-05, -1.6533880396623857e-06,
+    4.1374681652819455e-08,
+)  # fmt: skip
+"""r coth(r/2) as a polynomial in r² for |r| <= ln(2)/2; relative error 7.7e-19."""
+_ATANH = (
+    2.0000000000000004, 0.6666666666655223, 0.40000000062015867, 0.28571415981248177, 0.222234371633256,
+    0.18121855356622824, 0.16838556060847956,
+)  # fmt: skip
 """ln((1 + s)/(1 - s))/s as a polynomial in s², where the argument of the logarithm lies in [sqrt(1/2), sqrt(2)];
-relative error 1.7e-16 and 6.9e-10."""
+relative error 1.7e-16."""
 
 EXP_HIGH, EXP_LOW = 88.72283905206835, -87.33654475055310
 """exp of more is beyond float32's largest number, of less below its smallest normal one."""
+_BEYOND = 90.0
+"""exp of it is beyond float32's range on both sides."""
 _DEEPEST = {True: -708.0, False: EXP_LOW}
 """exp of less is below the smallest normal number of the format."""
-_FAR = {True: 700.0, False: 88.0}
-"""As far as 2^n is a number of the format, on both sides."""
+_FAR = 700.0
+"""As far as 2^n is a number of float64, on both sides."""
 
 
 def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
@@ -57,14 +75,19 @@ def _horner(x: Vector, coefficients: Sequence[float]) -> Vector:
     return y
 
 
-def _parts(x: Vector) -> tuple[Vector, Vector, Vector]:
-    """(R, r, shifted): exp(x) = 2^n (R + r)/(R - r); the low bits of ``shifted`` hold n. NaN stays NaN."""
+def _reduced(x: Vector) -> tuple[Vector, Vector]:
+    """(r, shifted): x = n ln(2) + r; the low bits of ``shifted`` hold n. NaN stays NaN."""
     lanes = x.lanes
     high, low = _LN2[lanes.double]
     shifted = lanes.fma(x, 1.0 / math.log(2.0), lanes.form.magic)
     n = shifted - lanes.form.magic
-    r = lanes.fma(n, -low, lanes.fma(n, -high, x))
-    return polynomial(r * r, _COTH[lanes.double]), r, shifted
+    return lanes.fma(n, -low, lanes.fma(n, -high, x)), shifted
+
+
+def _parts(x: Vector) -> tuple[Vector, Vector, Vector]:
+    """(R, r, shifted) in float64: exp(x) = 2^n (R + r)/(R - r)."""
+    r, shifted = _reduced(x)
+    return polynomial(r * r, _COTH), r, shifted
 
 
 def _scaled(y: Vector, shifted: Vector) -> Vector:
@@ -76,12 +99,17 @@ def _scaled(y: Vector, shifted: Vector) -> Vector:
 
 def _exp(x: Vector) -> Vector:
     """exp(x) where the result is a normal number of the format; anything else where it is not, NaN of NaN."""
+    if not x.lanes.double:
+        r, shifted = _reduced(x)
+        return _scaled(polynomial(r, _EXP), shifted)
     big, r, shifted = _parts(x)
     return _scaled((big + r) / (big - r), shifted)
 
 
 def _ratio(x: Vector) -> tuple[Vector, Vector]:
-    """(a, b): exp(x) = a/b, while `_FAR` is not left."""
+    """(a, b): exp(x) = a/b, in float64 while `_FAR` is not left."""
+    if not x.lanes.double:
+        return exp(x), x.lanes.number(1.0)
     big, r, shifted = _parts(x)
     return _scaled(big + r, shifted), big - r
 
@@ -89,6 +117,9 @@ def _ratio(x: Vector) -> tuple[Vector, Vector]:
 def exp(x: Vector) -> Vector:
     """exp(x) in float32's range: inf above, 0 below."""
     lanes = x.lanes
+    if lanes.processor.avx512 and lanes.processor.flushes:
+        r, shifted = _reduced(_clamped(x, -_BEYOND, _BEYOND))
+        return lanes.avx512("mask.scalef", (polynomial(r, _EXP), shifted - lanes.form.magic))
     return lanes.select(x < EXP_LOW, 0.0, lanes.select(x > EXP_HIGH, math.inf, _exp(x)))
 
 
@@ -99,18 +130,56 @@ def exp_below(x: Vector) -> Vector:
 
 
 def log(x: Vector) -> Vector:
-    """ln(x) of what is a normal number or inf; NaN of a negative number or NaN."""
+    """ln(x) of what is a normal number or inf, x >= 0; NaN of NaN. In float32 of what is > 0 anything where x = 0."""
+    lanes = x.lanes
+    n, f = _mantissa_of(x)
+    if lanes.double:
+        s = f / (f + 2.0)
+        y = s * polynomial(s * s, _ATANH)
+    else:
+        y = f * polynomial(f, _LOG1P)
+    y = lanes.fma(n, math.log(2.0), y)
+    if _in_hardware(lanes):
+        return y
+    beyond = lanes.builder.fcmp_unordered("uge", x.value, lanes.number(math.inf).value)  # inf or NaN
+    return lanes.select(beyond, x, y)
+
+
+def _in_hardware(lanes: Lanes) -> bool:
+    return lanes.processor.avx512 and not lanes.double
+
+
+def _mantissa_of(x: Vector) -> tuple[Vector, Vector]:
+    """(n, f): x = 2^n (1 + f), with 1 + f in [sqrt(1/2), sqrt(2)) in float64 and [3/4, 3/2) in float32."""
     lanes, form, b = x.lanes, x.lanes.form, x.lanes.builder
-    root = form.bits(math.sqrt(0.5))
-    bits = b.sub(lanes.bits(x), lanes.integer(root))
+    if _in_hardware(lanes):  # n of inf is inf, and NaN stays NaN
+        m = lanes.avx512("mask.getmant", (x,), _THREE_QUARTERS)
+        return lanes.avx512("mask.getexp", (x,)) - lanes.avx512("mask.getexp", (m,)), m - 1.0
+    least = form.bits(math.sqrt(0.5) if lanes.double else 0.75)
+    bits = b.sub(lanes.bits(x), lanes.integer(least))
     exponent = b.ashr(bits, lanes.integer(form.mantissa))
     mantissa = b.and_(bits, lanes.integer((1 << form.mantissa) - 1))
-    f = lanes.floats(b.add(mantissa, lanes.integer(root))) - 1.0  # x = 2^n (1 + f)
-    n = lanes.floats(b.add(exponent, lanes.integer(form.bits(form.magic)))) - form.magic
-    s = f / (f + 2.0)
-    y = lanes.fma(n, math.log(2.0), s * polynomial(s * s, _ATANH[lanes.double]))
-    y = lanes.select(x.equals(math.inf), math.inf, y)
-    return lanes.select(b.fcmp_unordered("ult", x.value, lanes.number(0.0).value), math.nan, y)
+    f = lanes.floats(b.add(mantissa, lanes.integer(least))) - 1.0
+    if lanes.double:
+        return lanes.floats(b.add(exponent, lanes.integer(form.bits(form.magic)))) - form.magic, f
+    return Vector(lanes, b.sitofp(exponent, lanes.type)), f
+
+
+def sqrt(x: Vector) -> Vector:
+    """The square root of what is a normal number, 0 or inf, to a unit in the last place; NaN of NaN.
+
+    AVX-512 gives 1/sqrt(x) to 14 bits; each step of Newton's method doubles them, in less time than a square root.
+    """
+    lanes = x.lanes
+    if not lanes.processor.avx512:
+        return x.sqrt()
+    y = lanes.avx512("rsqrt14", (x,), rounds=False)
+    root, half = x * y, y * 0.5
+    for more in (True, False) if lanes.double else (False,):
+        rest = lanes.fma(0.0 - half, root, 0.5)
+        root = lanes.fma(root, rest, root)
+        half = lanes.fma(half, rest, half) if more else half
+    return lanes.select(lanes.nan(root), x, root)  # 0 and inf
 
 
 def _clamped(x: Vector, low: float, high: float) -> Vector:
@@ -120,15 +189,19 @@ def _clamped(x: Vector, low: float, high: float) -> Vector:
 
 def sigmoid(x: Vector) -> Vector:
     """1/(1 + exp(-x)) = b/(b + a); what is below float32's range comes out below it."""
-    far = _FAR[x.lanes.double]
-    a, b = _ratio(_clamped(0.0 - x, -far, far))
+    negative = 0.0 - x
+    a, b = _ratio(_clamped(negative, -_FAR, _FAR) if x.lanes.double else negative)
     return b / (b + a)
 
 
 def tanh(x: Vector) -> Vector:
     """(e - 1)/(e + 1) with e = exp(2 |x|) = p (R + r)/(R - r): ((p - 1) R + (p + 1) r)/((p + 1) R + (p - 1) r), which
-    keeps its digits near 0, where p = 1."""
+    keeps its digits near 0, where p = 1. In float32 a ratio of polynomials."""
     lanes = x.lanes
+    if not lanes.double:
+        near = _clamped(x, -_TANH_END, _TANH_END)
+        above, below = (_horner(near * near, c) for c in _TANH)
+        return _clamped(near * above / below, -1.0, 1.0)
     size = abs(x)
     big, r, shifted = _parts(lanes.select(size > 20.0, 40.0, size + size))
     p = _scaled(lanes.number(1.0), shifted)

@@ -13,17 +13,19 @@ from . import sums
 from .emit import DEVIATIONS, MAX, MIN, PAD, SUM
 from .layout import Ints, Layout
 from .machine import MEAN
+from .memory import Arrays, What
 from .plan import Plan, Sweep, Total, bound_of, whole
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Numbers, sweep_over
 from .threads import Threads
-from .values import Value
+from .values import Axes, Value
 
 Array = NDArray[np.float64]
 
 SMALLEST = 1e-28
 """An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
+_NONE = np.zeros(0, np.bool_)
 
 
 class Group:
@@ -55,8 +57,12 @@ class Group:
         self._row_sums: dict[int, Array] = {}
         self._whole: dict[int, list[Array]] = {}
         self._flat: dict[int, Numbers] = {}
+        self._layouts: dict[Axes, Layout] = {}
         self._known_sums: dict[int, Array] = {}
-        self._known_bounds: dict[int, Any] = {}
+        self._known_bounds: dict[tuple[int, bool], Any] = {}
+        self._left: list[tuple[What, Arrays]] = []
+        for what, arrays in plan.remembered.found.items():
+            self._put(what, part.cut(what[0], plan.values[what[1][0]].axes, arrays))
 
     def run(self) -> None:
         """Computes all Scalars."""
@@ -70,11 +76,28 @@ class Group:
                 for sweep in sweeps:
                     self._sweep(sweep)
 
+    def _put(self, what: What, arrays: Arrays) -> None:
+        """Takes in what was computed, or remembered."""
+        table, matrices = what
+        if table == "columns":
+            self._columns[matrices[0]] = arrays[0], arrays[1]
+        elif table == "column_sums":
+            (self._column_sums[matrices[0]],) = arrays
+        elif table == "row_sums":
+            (self._row_sums[matrices[0]],) = arrays
+        else:
+            assert isinstance(table, int)
+            (self._totals[table, matrices],) = arrays
+
+    def left(self) -> list[tuple[What, Arrays]]:
+        """What the sweeps left behind."""
+        return self._left
+
     def _reduce(self, totals: Totals, values: list[int]) -> None:
         """Many values of one kind at once."""
         operands = [self._plan.values[i].args for i in values]
         kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
-        found = [np.stack([self._totals[kind, args] for args in operands]) for kind in kinds]
+        found = [np.stack([self._found(kind, args) for args in operands]) for kind in kinds]
         counts = np.stack([self.count(args[0]) for args in operands])
         self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
 
@@ -101,10 +124,13 @@ class Group:
         """A value from totals of its operands, ``[T]``."""
         found = []
         for kind in totals.kinds:
-            found.append(self.sum(v.args[0], v.args[0]) if kind == SUM else self.total(kind, *v.args))
+            found.append(self._found(kind, v.args))
             if kind == MEAN:
                 found.append(self.total(DEVIATIONS, *v.args))
         return totals.value(*found, self.count(v.args[0]))
+
+    def _found(self, kind: int, matrices: tuple[int, ...]) -> Array:
+        return self.sum(matrices[0], matrices[0]) if kind == SUM else self.total(kind, *matrices)
 
     # What the rules of `sums` ask for
 
@@ -114,8 +140,7 @@ class Group:
         if not v.matrix:
             return self.scalar(x) * self.count(within)
         if x not in self._known_sums:
-            by_rule = self._plan.by_rule(x)
-            self._known_sums[x] = self._by_rule(x, v) if by_rule else self.total(SUM, x)
+            self._known_sums[x] = self._by_rule(x, v) if self._plan.by_rule[x] else self._totals[SUM, (x,)]
         return self._known_sums[x]
 
     def _by_rule(self, x: int, v: Value) -> Array:
@@ -123,37 +148,42 @@ class Group:
         total = sums.SUMS[v.name](self, x, v)
         if v.name in sums.UNGUARDED:
             return total
-        doubtful = np.zeros(len(total), np.bool_)
-        if v.name in sums.SHRINKING:
+        shrinks, grows = self._plan.doubtful[x]
+        doubtful = np.zeros(len(total), np.bool_) if shrinks or grows else _NONE
+        if shrinks:
             doubtful |= (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
-        if not (self._plan.certain[x] and np.isfinite(self._plan.bounds[x])):
+        if grows:
             bound = self._bound(x)
             doubtful |= ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
-        places = np.flatnonzero(doubtful)
-        if len(places):
+        if doubtful.any():
             total = np.array(total)
-            for place in places:
+            for place in np.flatnonzero(doubtful):
                 total[place] = self._by_reference(x, int(place), {}).sum()
         return total
 
-    def _bound(self, x: int) -> Any:
-        """A bound of the absolute values of elements, a number or ``[T]``; of a Scalar its absolute value."""
-        if x not in self._known_bounds:
+    def _bound(self, x: int, linear: bool = True) -> Any:
+        """A bound of the absolute values of elements, a number or ``[T]``; of a Scalar its absolute value.
+
+        ``linear``: whether Σ x was asked for, so that the extremes of the factors of a product are there. Where it was
+        not they may be there as well, for another program; it must make no difference.
+        """
+        if (x, linear) not in self._known_bounds:
             v = self._plan.values[x]
             if not v.matrix:
                 found = np.abs(self.scalar(x))
             elif v.name == sums.PRODUCT:
-                a, b = (self._largest(y) for y in v.args)
+                a, b = (self._largest(y) if linear else self._bound(y, False) for y in v.args)
                 found = sums.in_bounds(a * b * self._layout(v.args[0]).columns)
             else:
-                found = bound_of(v, [self._bound(a) for a in v.args], self._part.bounds)
-            self._known_bounds[x] = found
-        return self._known_bounds[x]
+                below = linear and v.name in sums.LINEAR
+                found = bound_of(v, [self._bound(a, below) for a in v.args], self._part.bounds)
+            self._known_bounds[x, linear] = found
+        return self._known_bounds[x, linear]
 
     def _largest(self, x: int) -> Any:
         """The largest absolute value of an element of a factor, or a bound of it."""
-        if np.isfinite(self._plan.bounds[x]) or (MIN, (x,)) not in self._totals:
-            return self._bound(x)
+        if np.isfinite(self._plan.bounds[x]):
+            return self._bound(x, False)
         return np.maximum(np.abs(self.total(MIN, x)), np.abs(self.total(MAX, x)))
 
     def scalar(self, x: int) -> Array:
@@ -163,6 +193,10 @@ class Group:
 
     def total(self, kind: int, *matrices: int) -> Array:
         """See `sums.Known`."""
+        v = self._plan.values[matrices[0]]
+        if kind == MAX and v.name in sums.LARGEST:
+            largest = sums.LARGEST[v.name](self._columns[v.args[0]][1])
+            return np.asarray(np.maximum.reduceat(largest, self._layout(matrices[0]).old_columns[:-1]))
         return self._totals[kind, matrices]
 
     def affine(self, x: int) -> tuple[Array, Array]:
@@ -182,12 +216,19 @@ class Group:
         """See `sums.Known`."""
         return np.add.reduceat(function(*self._columns[x]), self._layout(x).old_columns[:-1])
 
+    def finite(self, x: int) -> bool:
+        """See `sums.Known`."""
+        return self._plan.finite[x]
+
     def inner(self, a: int, b: int) -> Array:
         """See `sums.Known`."""
         return np.add.reduceat(self._column_sums[a] * self._row_sums[b], self._layout(a).old_columns[:-1])
 
     def _layout(self, matrix: int) -> Layout:
-        return self._part.layout(self._plan.values[matrix].axes)
+        axes = self._plan.values[matrix].axes
+        if axes not in self._layouts:
+            self._layouts[axes] = self._part.layout(axes)
+        return self._layouts[axes]
 
     # Whole segments
 
@@ -246,10 +287,13 @@ class Group:
         for ((_, x), row), segments in zip(sweep.segments.items(), held, strict=True):
             addresses[row] = self._addresses(x, where) if segments is None else segments.addresses
         left = sweep_over(sweep, where, addresses, self.scalars, self._columns, self._number, self._threads)
-        self._totals.update(left.totals)
-        self._columns.update(left.columns)
-        self._column_sums.update(left.column_sums)
-        self._row_sums.update(left.row_sums)
+        found: list[tuple[What, Arrays]] = [(what, (values,)) for what, values in left.totals.items()]
+        found += [(("columns", (x,)), pair) for x, pair in left.columns.items()]
+        found += [(("column_sums", (x,)), (sums,)) for x, sums in left.column_sums.items()]
+        found += [(("row_sums", (x,)), (sums,)) for x, sums in left.row_sums.items()]
+        for what, arrays in found:
+            self._put(what, arrays)
+        self._left += found
 
     def _addresses(self, x: int, where: Layout) -> Ints:
         if x in self._whole:

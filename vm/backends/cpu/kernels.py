@@ -2,7 +2,8 @@
 
 A kernel gets vectors of its operands and two Scalars of the layer. Results are brought into float32's range after
 it, as far as its marks say that this is needed: ``grows`` where a finite result may be beyond the largest number,
-``shrinks`` where it may be below the smallest normal one (or -0).
+``shrinks`` where it may be below the smallest normal one (or -0). Float32 lanes of a processor that flushes by itself
+need no code for this; there -0 may stand in a register, and whoever would see its sign adds 0 to it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def in_range(y: Vector, kernel: Kernel) -> Vector:
 
 
 def flushed(y: Vector) -> Vector:
-    """Below float32's smallest normal number +0."""
+    """Below float32's smallest normal number 0."""
+    if y.lanes.processor.flushes:
+        return y
     return y.lanes.select(abs(y) < FLOAT32_TINY, 0.0, y)
 
 
@@ -59,7 +62,11 @@ def _logarithm(x: Vector) -> Vector:
 
 
 def _abslog(x: Vector) -> Vector:
-    return fn.log(x.lanes.select(x.equals(0.0), 1.0, abs(x)))
+    return x.lanes.select(x.equals(0.0), 0.0, fn.log(abs(x)))
+
+
+def _divided(a: Vector, b: Vector) -> Vector:
+    return a / (b + 0.0)  # -0, which a processor that flushes may leave, becomes 0
 
 
 def _sign(x: Vector) -> Vector:
@@ -101,7 +108,7 @@ KERNELS: dict[str, Kernel] = {
     "heaviside.m": _unary(_heaviside),
     "square.m": _unary(lambda x: x * x, grows=True, shrinks=True),
     "pow4.m": _unary(lambda x: (x * x) * (x * x), grows=True, shrinks=True),
-    "sqrt.m": _unary(lambda x: _positive(x).sqrt()),
+    "sqrt.m": _unary(lambda x: fn.sqrt(_positive(x))),
     "inv.m": _unary(lambda x: 1.0 / (x + EPS), shrinks=True),
     "exp.m": _unary(fn.exp),
     "log.m": _unary(_logarithm),
@@ -114,6 +121,6 @@ KERNELS: dict[str, Kernel] = {
     **_joined("add", lambda a, b: a + b),
     **_joined("sub", lambda a, b: a - b),
     **_joined("mul", lambda a, b: a * b),
-    **_joined("div", lambda a, b: a / b),
+    **_joined("div", _divided),
 }
 """By the name of the opcode."""

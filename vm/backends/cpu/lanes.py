@@ -1,13 +1,15 @@
 """Vector code for any processor: a few operators that emit LLVM instructions on vectors of one register's width.
 
-LLVM splits the vectors where the processor's are shorter, so the same code runs everywhere; nothing here names a
-processor. The arithmetic is IEEE, in the order written; a product may be fused with the addition after it.
+LLVM splits the vectors where the processor's are shorter, so the same code runs everywhere. What `Processor` says that
+it has may be used beside it. The arithmetic is IEEE, in the order written; a product may be fused with the addition
+after it.
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +55,25 @@ FLOAT = Format(ir.FloatType(), ir.IntType(32), 23, 16)
 DOUBLE = Format(ir.DoubleType(), ir.IntType(64), 52, 8)
 
 
+@dataclass(frozen=True)
+class Processor:
+    """What code for any processor does without. ``flushes``: it makes 0 of what is below the smallest normal number of
+    the format by itself. ``avx512``: it has the instructions of AVX-512F (Intel 64 and IA-32 Architectures Software
+    Developer's Manual, volume 2), on whole vectors."""
+
+    flushes: bool = False
+    avx512: bool = False
+
+
+ANY = Processor()
+
+
 class Lanes:
     """Emits instructions on vectors of ``lanes`` numbers of a format, at the builder's place."""
 
-    def __init__(self, builder: Any, form: Format, lanes: int | None = None) -> None:
+    def __init__(self, builder: Any, form: Format, lanes: int | None = None, processor: Processor = ANY) -> None:
         self.builder = builder
+        self.processor = processor
         self.form = form
         self.lanes = form.lanes if lanes is None else lanes
         self.type = ir.VectorType(form.element, self.lanes)
@@ -106,6 +122,18 @@ class Lanes:
         if full not in known:
             ir.Function(self.builder.module, ir.FunctionType(self.type, [self.type] * len(operands)), full)
         return Vector(self, self.builder.call(known[full], [o.value for o in operands]))
+
+    def avx512(self, name: str, operands: Sequence[Vector], number: int | None = None, rounds: bool = True) -> Vector:
+        """An instruction of AVX-512 on all lanes, under LLVM's name without the format. ``number``: the constant that
+        belongs to it. ``rounds``: whether its rounding can be chosen (it is left as it is)."""
+        mask, kind = ir.IntType(self.lanes), ir.IntType(32)
+        given = [o.value for o in operands] + ([] if number is None else [kind(number)])
+        given += [operands[0].value, mask(-1)] + ([kind(4)] if rounds else [])
+        full = f"llvm.x86.avx512.{name}.p{'d' if self.double else 's'}.512"
+        known = self.builder.module.globals
+        if full not in known:
+            ir.Function(self.builder.module, ir.FunctionType(self.type, [v.type for v in given]), full)
+        return Vector(self, self.builder.call(known[full], given))
 
     def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
         """a b + c, in one rounding where the processor can."""

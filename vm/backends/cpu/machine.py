@@ -25,7 +25,7 @@ LAYER, ROW, ROW_END, COLUMN, WIDTH, COLUMNS, TILE_ROWS, NEW_COLUMNS, OLD_COLUMNS
 """The numbers of a job: place of its layer in the group, its rows, first column and width, columns of the segment, rows
 of a tile, and where its part of the tables of columns and rows begins."""
 
-MEAN = 7
+MEAN = 8
 """Follows the kinds of totals in `emit`: the mean of the moments; the sum of squared deviations stands beside it."""
 
 _int, _real = types.int64, types.float64
@@ -80,6 +80,20 @@ def _row_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: A
     return types.void(scratch, _int, _int, _int, sums, _int), _generate(emit.row_sums)
 
 
+def _flush_mode(context: Any) -> Any:
+    return types.int32(), lambda context, builder, signature, args: emit.flush_mode(builder)
+
+
+def _set_mode(context: Any, mode: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit.set_mode(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
+
+
+flush_mode: Any = intrinsic(_flush_mode)
+set_mode: Any = intrinsic(_set_mode)
 step: Any = intrinsic(_step)
 total: Any = intrinsic(_total)
 take: Any = intrinsic(_take)
@@ -101,7 +115,7 @@ def _fingerprint() -> str:
 
 
 def _make_run(fingerprint: str) -> Callable[..., None]:
-    DEVIATIONS, MIN, MAX, SUM = emit.DEVIATIONS, emit.MIN, emit.MAX, emit.SUM
+    DEVIATIONS, MIN, MAX, WIDE_SUM = emit.DEVIATIONS, emit.MIN, emit.MAX, emit.WIDE_SUM
 
     def run(
         first: int,
@@ -124,6 +138,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
         new_rows: int,
     ) -> None:
         fingerprint  # noqa: B018 - a part of the key under which numba caches this function
+        mode = flush_mode() if scratch.itemsize == 4 else 0
         for j in range(first, last):
             layer, end, width, stride = jobs[j, LAYER], jobs[j, ROW_END], jobs[j, WIDTH], jobs[j, COLUMNS]
             tile_rows, new_place, old_place = jobs[j, TILE_ROWS], jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS]
@@ -154,7 +169,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                         place = x * new_columns + new_place
                         column_statistics(scratch, a, rows, width, new_largest, new_sums, place)
                     elif kind == MOMENTS:
-                        mean = total(scratch, SUM, a, a, 0.0, n) / n
+                        mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
                         spread = total(scratch, DEVIATIONS, a, a, mean, n)
                         apart = mean - totals[j, x]
                         totals[j, x] += apart * n / (seen + n)
@@ -169,6 +184,8 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                         place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
                         row_sums(scratch, a, rows, width, row_totals, place)
                 seen += n
+        if scratch.itemsize == 4:
+            set_mode(mode)
 
     return run
 

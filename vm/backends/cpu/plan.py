@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from .machine import (
     TAKE,
     TOTAL,
 )
+from .memory import Memory, Remembered
 from .rules import AFFINE, COLUMNWISE, ELEMENTWISE, REDUCTIONS
 from .values import Axes, Value, values_of
 
@@ -80,10 +82,11 @@ class Sweep:
 @dataclass
 class Plan:
     """``passes``: the sweeps of each pass. ``reduced``, ``ready``: before each pass the values to compute that are no
-    tiles: by opcode those that follow from totals alone, then the others, in order. ``rows``: value -> its row (or two)
+    tiles: by opcode those that need no Scalar, then the others, in order. ``rows``: value -> its row (or two)
     in the table of Scalars, of which there are ``height``. ``bounds``: of the absolute values of elements, where every
-    Scalar is 1; ``certain``: whether no Scalar has a part in it. ``final``: Scalar register -> value at the end of the
-    layers' part, for those that the rest reads."""
+    Scalar is 1; ``certain``: whether no Scalar has a part in it; ``finite``: whether all elements are proven to be.
+    ``final``: Scalar register -> value at the end of the layers' part, for those that the rest reads.
+    ``remembered``: what is known before the first pass."""
 
     values: list[Value]
     passes: list[list[Sweep]]
@@ -93,11 +96,22 @@ class Plan:
     height: int
     bounds: list[float]
     certain: list[bool]
+    finite: list[bool]
     final: dict[int, int]
+    remembered: Remembered
 
-    def by_rule(self, x: int) -> bool:
-        """Whether Σ x follows from other sums."""
-        return by_rule(self.values[x], self.bounds[x])
+    @cached_property
+    def by_rule(self) -> list[bool]:
+        """Whether Σ of each value follows from other sums."""
+        return [by_rule(v, bound) for v, bound in zip(self.values, self.bounds, strict=True)]
+
+    @cached_property
+    def doubtful(self) -> list[tuple[bool, bool]]:
+        """Whether an element of each value may be below float32's range, or beyond it: its rule does not hold then."""
+        return [
+            (v.name in sums.SHRINKING, not (certain and np.isfinite(bound)))
+            for v, bound, certain in zip(self.values, self.bounds, self.certain, strict=True)
+        ]
 
 
 def by_rule(v: Value, bound: float) -> bool:
@@ -111,10 +125,12 @@ def whole(v: Value) -> bool:
     return Kind.MATRIX in v.opcode.operands and not tiles
 
 
-def plan(program: Program, bounds: list[float]) -> Plan:
-    """The passes of a verified program. ``bounds``: the largest absolute value of an element of each statistic."""
+def plan(program: Program, bounds: list[float], memory: Memory | None = None) -> Plan:
+    """The passes of a verified program. ``bounds``: the largest absolute value of an element of each statistic.
+    ``memory``: what need not be computed again."""
     values, final = values_of(program)
-    return _Planner(values, bounds).plan(final)
+    remembered = (memory or Memory(0)).of(program, values)
+    return _Planner(values, bounds, remembered).plan(final)
 
 
 def bound_of(v: Value, args: list[Any], statistics: list[float]) -> Any:
@@ -130,15 +146,19 @@ def bound_of(v: Value, args: list[Any], statistics: list[float]) -> Any:
 class _Planner:
     """Answers the rules of `sums` as `Known`: it notes what they ask for, and how many passes that takes."""
 
-    def __init__(self, values: list[Value], statistics: list[float]) -> None:
+    def __init__(self, values: list[Value], statistics: list[float], remembered: Remembered) -> None:
         self._values = values
+        self._remembered = remembered
         self._level: list[int] = []
         self._bounds: list[float] = []
         self._certain: list[bool] = []
+        self._finite: list[bool] = []
         self._statistics = statistics
         self._targets: dict[tuple[int, Axes], Targets] = {}
         self._sweeps: dict[tuple[int, Axes], Sweep] = {}
         self._asked = 0  # passes that what was asked for takes
+        self._scalars = False  # whether a Scalar was asked for
+        self._at_once: set[int] = set()  # reductions for which none was
 
     def plan(self, final: dict[int, int]) -> Plan:
         rows: dict[int, int] = {}
@@ -148,7 +168,12 @@ class _Planner:
                 bound = bound_of(v, [self._bounds[a] for a in v.args], self._statistics) if v.matrix else 1.0
                 self._bounds.append(float(bound))
                 self._certain.append(v.matrix and all(self._certain[a] for a in v.args))
+                defined = v.name != "log.m" and all(self._finite[a] for a in v.args)  # a bound says nothing of NaN
+                self._finite.append(defined and self._certain[-1] and bool(np.isfinite(bound)))
+                self._scalars = False
                 self._level.append(self._ready(v))
+                if v.name in REDUCTIONS and not self._scalars:
+                    self._at_once.add(i)
                 if not v.matrix or v.name in AFFINE:
                     rows[i] = height
                     height += 1 + v.matrix
@@ -170,24 +195,19 @@ class _Planner:
         reduced: list[dict[str, list[int]]] = [{} for _ in ready]
         for level, found in enumerate(ready):
             for i in sorted(found):
-                if self._from_totals(self._values[i]):
+                if i in self._at_once:
                     reduced[level].setdefault(self._values[i].name, []).append(i)
-        rest = [sorted(i for i in found if not self._from_totals(self._values[i])) for found in ready]
-        return Plan(self._values, passes, reduced, rest, rows, height, self._bounds, self._certain, final)
-
-    def _from_totals(self, v: Value) -> bool:
-        """Whether a value follows from totals of one sweep."""
-        if v.name not in REDUCTIONS:
-            return False
-        a = v.args[0]
-        return REDUCTIONS[v.name].kinds != (SUM,) or not by_rule(self._values[a], self._bounds[a])
+        rest = [sorted(set(found) - self._at_once) for found in ready]
+        return Plan(
+            self._values, passes, reduced, rest, rows, height, self._bounds, self._certain, self._finite, final,
+            self._remembered,
+        )  # fmt: skip
 
     def _ready(self, v: Value) -> int:
         """How many passes must be over before the value is there, or can be computed in a tile; notes what it needs."""
         level = max((self._level[a] for a in v.args), default=0)
         if v.name in COLUMNWISE:
-            self._entry(v.args[0], "columns")
-            return level + 1
+            return max(level, self._entry(v.args[0], "columns"))
         self._asked = 0
         if v.name in AFFINE:
             for kind in dict.fromkeys(k for totals in AFFINE[v.name] for k in totals.kinds):
@@ -225,12 +245,16 @@ class _Planner:
         key = level, self._values[matrices[0]].axes
         return self._sweeps.setdefault(key, Sweep(key[1])), self._targets.setdefault(key, {})
 
-    def _entry(self, x: int, table: str) -> None:
+    def _entry(self, x: int, table: str) -> int:
+        """Asks for an entry of a table; how many passes that takes."""
+        if self._remembered.knows(table, x):
+            return 0
         sweep, targets = self._sweep(x)
         entries: dict[int, int] = getattr(sweep, table)
         if x not in entries:
             entries[x] = len(entries)
             targets.setdefault(x, []).append((_INSTRUCTION[table], 0, x, x, entries[x]))
+        return self._level[x] + 1
 
     # What the rules of `sums` ask for
 
@@ -243,10 +267,15 @@ class _Planner:
         return self.total(SUM, x)
 
     def scalar(self, x: int) -> NDArray[np.float64]:
+        self._scalars = True
         self._asked = max(self._asked, self._level[x])
         return _ONE
 
     def total(self, kind: int, *matrices: int) -> NDArray[np.float64]:
+        if kind == MAX and self._values[matrices[0]].name in sums.LARGEST:
+            return self.over_columns(self._values[matrices[0]].args[0], np.add)
+        if self._remembered.knows(kind, *matrices) and (kind != MEAN or self._remembered.knows(DEVIATIONS, *matrices)):
+            return _ONE
         sweep, targets = self._sweep(*matrices)
         if (kind, matrices) not in sweep.totals:
             column = len(sweep.totals)
@@ -259,6 +288,7 @@ class _Planner:
         return _ONE
 
     def affine(self, x: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        self._scalars = True
         self._asked = max(self._asked, self._level[x])
         return _ONE, _ONE
 
@@ -269,8 +299,11 @@ class _Planner:
         return _ONE
 
     def over_columns(self, x: int, function: Callable[..., NDArray[np.float64]]) -> NDArray[np.float64]:
-        self._asked = max(self._asked, self._level[x] + 1)
+        self._asked = max(self._asked, self._entry(x, "columns"))
         return _ONE
+
+    def finite(self, x: int) -> bool:
+        return self._finite[x]
 
     def inner(self, a: int, b: int) -> NDArray[np.float64]:
         self._entry(a, "column_sums")

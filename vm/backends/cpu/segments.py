@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from ....grammar.errors import ProxforgeError
 from ....grammar.types import STATISTICS
+from ....stats_cache.addresses import room
 from ....stats_cache.source import Source
 from .layout import Ints, Layout, layout
+from .memory import Arrays
 from .values import Axes
 
 RESIDENT = 1 << 29
-"""Bytes of segments that are kept as copies."""
+"""Bytes of segments that are kept as copies; where the address space is limited, at most `SHARE` of what is left."""
+SHARE = 0.25
 MAPPED = 256
 """So many networks are read where they lie; each keeps a file open, so the segments of more are copied. So are those of
 caches that keep 16 bits of a number."""
@@ -95,8 +98,10 @@ class Segments:
         key = (statistic, start, stop)
         found = self._held.pop(key, None) or self._read(*key)
         self._held[key] = found
-        while sum(h.bytes for h in self._held.values()) > RESIDENT and len(self._held) > 1:
-            self._held.popitem(last=False)
+        total = sum(h.bytes for h in self._held.values())
+        limit = min(RESIDENT, SHARE * (room() + total))
+        while total > limit and len(self._held) > 1:
+            total -= self._held.popitem(last=False)[1].bytes
         return found
 
     def _read(self, statistic: str, start: int, stop: int) -> Held:
@@ -131,6 +136,13 @@ class Part:
     def layout(self, axes: Axes) -> Layout:
         """See `Segments.layout`."""
         return self.segments.layout(axes, self.start, self.stop)
+
+    def cut(self, table: int | str, axes: Axes, arrays: Arrays) -> Arrays:
+        """Of what is known of all places, the part: totals by place, tables of columns and rows by column and row."""
+        places = self.segments.layout(axes, 0, len(self.segments.places))
+        starts = {"columns": places.old_columns, "column_sums": places.old_columns, "row_sums": places.old_rows}
+        at = starts[table] if isinstance(table, str) else np.arange(len(places.rows) + 1)
+        return tuple(a[at[self.start] : at[self.stop]] for a in arrays)
 
     def held(self, statistic: int) -> Held:
         """See `Segments.held`, of an entry of the program's table."""

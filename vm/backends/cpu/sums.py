@@ -46,6 +46,9 @@ class Known(Protocol):
     def rows(self, x: int) -> Array:
         """The number of rows."""
 
+    def finite(self, x: int) -> bool:
+        """Whether it is proven that all elements of a Matrix are finite."""
+
     def inner(self, a: int, b: int) -> Array:
         """The sum over k of (the sum of column k of a) times (the sum of row k of b)."""
 
@@ -69,6 +72,8 @@ def _times(known: Known, x: int, v: Value) -> Array:
 
 
 def _normalized(known: Known, x: int, v: Value) -> Array:
+    if known.finite(v.args[0]):  # no pass over the data tells more
+        return known.count(x) * 0.0
     mean, scale = known.affine(x)
     return (mean + scale) * 0.0  # NaN where it has no value
 
@@ -95,8 +100,19 @@ SUMS: dict[str, Rule] = {
     PRODUCT: lambda known, x, v: known.inner(*v.args),
 }
 """Σ x by the opcode of x. What rounding leaves of 0 is 0: the sum of normalize(a)."""
+LARGEST: dict[str, Callable[[Array], Array]] = {
+    "softmax.m": lambda sums: 1.0 / sums,
+    "log_softmax.m": lambda sums: -np.log(sums),
+}
+"""The largest element of a column by the opcode, of the column's sum of exp(element of the operand - its largest)."""
 UNGUARDED = frozenset(("identity.m", "neg.m", "abs.m", "normalize.m", "softmax.m"))
 """Rules that hold whatever the operand: no element can leave the range."""
+LINEAR = frozenset(f"{name}.{kinds}" for name in ("add", "sub", "mul", "div") for kinds in ("mm", "ms", "sm")) - {
+    "mul.mm",
+    "div.mm",
+    "div.sm",
+} | {"identity.m", "neg.m"}
+"""Rules that ask for the sums of their operands: what these ask for is there too."""
 SHRINKING = frozenset(("square.m", "mul.mm", "mul.ms", "mul.sm", "div.ms", PRODUCT))
 """Rules of ops whose elements can be below float32's range where those of the operands are not."""
 

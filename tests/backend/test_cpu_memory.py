@@ -1,0 +1,87 @@
+"""What the cpu backend remembers of earlier programs: it changes no digit, stays within its limit, and is counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from proxforge.grammar.canonical import canonical_pool
+from proxforge.grammar.parse import parse
+from proxforge.vm.backends import cpu as package
+from proxforge.vm.backends.cpu import CpuBackend
+from proxforge.vm.backends.cpu.memory import Memory
+from proxforge.vm.compile import compile_nodes
+from tests.random_programs import random_score, random_source
+
+SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (1, 1, 1, 2), (5, 7, 1, 2)]
+SOURCE = random_source(1, SHAPES)
+TEXTS = [
+    "mean(qkv.w + qkv.g)",
+    "mean(qkv.w - square(qkv.g))",
+    "std(softmax(fc1.w)) + max(log_softmax(fc1.w))",
+    "sum(log_softmax(fc1.w)) * normalized_sum(softmax(fc1.w))",
+    "l1_norm(normalize(fc1.w))",
+    "frobenius(min_max(fc1.w) * normalize(fc1.w))",
+    "mean(fc2.w @ fc1.w) + max(abs(fc1.w))",
+    "sum(fc2.w @ fc1.w) - mean(fc2.g @ fc1.w)",
+    "mean(max(qkv.w) * qkv.g)",
+    "sum(max(qkv.w) * qkv.g) + min(sigmoid(qkv.g - max(qkv.w)))",
+]
+
+
+def programs():
+    pool = canonical_pool()
+    rng = np.random.default_rng(0)
+    roots = [parse(text, pool) for text in TEXTS] + [random_score(rng, pool, 4) for _ in range(60)]
+    return [compile_nodes(roots[i : i + 3]) for i in range(0, len(roots), 3)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_remembered_changes_no_digit(whole, monkeypatch):
+    """Neither where all layers are worked on together nor where they are not."""
+    if not whole:
+        monkeypatch.setattr(package, "MEMORY", 1000)
+    networks = range(len(SHAPES))
+    remembering, forgetful = CpuBackend(SOURCE, networks), CpuBackend(SOURCE, networks, remembered=0)
+    for program in programs() * 2:
+        wanted = forgetful.run(program)[0]
+        np.testing.assert_array_equal(remembering.run(program)[0], wanted)
+    assert remembering.recalled > 100
+    assert forgetful.recalled == 0
+
+
+def test_the_second_time_no_pass_is_needed():
+    backend = CpuBackend(SOURCE, range(len(SHAPES)))
+    program = compile_nodes([parse("mean(sigmoid(qkv.w)) + max(log_softmax(fc1.w))", canonical_pool())])
+    assert sum(map(len, backend._plan(program, [10.0, 10.0]).passes)) == 2
+    backend.run(program)
+    assert sum(map(len, backend._plan(program, [10.0, 10.0]).passes)) == 0
+
+
+def test_a_sum_is_shared_by_programs_that_have_it_in_common():
+    """Σ (a - b) is Σ a - Σ b: the second program needs a pass for its b alone."""
+    backend = CpuBackend(SOURCE, range(len(SHAPES)))
+    pool = canonical_pool()
+    backend.run(compile_nodes([parse("mean(sigmoid(qkv.w) - qkv.g)", pool)]))
+    made = backend._plan(compile_nodes([parse("mean(sigmoid(qkv.w) - exp(qkv.g))", pool)]), [10.0, 10.0])
+    ((sweep,),) = [sweeps for sweeps in made.passes if sweeps]
+    assert len(sweep.totals) == 1
+
+
+def test_the_least_used_are_forgotten_at_the_limit():
+    memory = Memory(limit=240)
+    for number in range(3):
+        memory.put((0, (number,)), (np.zeros(10),))
+    assert memory.get((0, (0,))) is not None
+    memory.put((0, (3,)), (np.zeros(10),))
+    assert [memory.get((0, (number,))) is not None for number in range(4)] == [True, False, True, True]
+    assert memory.recalled == 4
+    memory.put((0, (4,)), (np.zeros(1000),))
+    assert all(memory.get((0, (number,))) is None for number in range(5))
+
+
+def test_what_is_larger_than_the_limit_is_no_error():
+    backend = CpuBackend(SOURCE, range(len(SHAPES)), remembered=1)
+    wanted = CpuBackend(SOURCE, range(len(SHAPES)), remembered=0)
+    for program in programs():
+        np.testing.assert_array_equal(backend.run(program)[0], wanted.run(program)[0])
