@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class ScoreTable:
 
     ``scores``: proxy as given -> float64 ``[n]``, one score per network (not finite where the proxy has none), the mean
     over the initialisations; ``spread``: their deviation (unbiased) between the initialisations, empty for one.
+    ``seconds``: by phase, ``counters``: of what was evaluated (`vm.evaluate.Counters`); no part of the table.
     """
 
     benchmark: str
@@ -70,6 +72,8 @@ class ScoreTable:
     rows: tuple[Row, ...]
     scores: Mapping[str, Array] = field(repr=False, compare=False, default_factory=dict)
     spread: Mapping[str, Array] = field(repr=False, compare=False, default_factory=dict)
+    seconds: Mapping[str, float] = field(repr=False, compare=False, default_factory=dict)
+    counters: Mapping[str, int] = field(repr=False, compare=False, default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -97,8 +101,10 @@ class Entry:
     baseline: bool
 
 
-def entries(formulas: Sequence[str | Proxy], pool: Pool | None = None) -> list[Entry]:
+def entries(formulas: Sequence[str | Proxy], pool: Pool | None = None, sites: Collection[str] = ()) -> list[Entry]:
     """The proxies of a table: those given (formulas, names of published ones, or compiled), then the baselines.
+
+    ``sites``: of the networks: a name stands for its formula over convolutions where they have nothing else.
 
     Raises ProxyError for the first formula that does not compile.
     """
@@ -107,7 +113,8 @@ def entries(formulas: Sequence[str | Proxy], pool: Pool | None = None) -> list[E
     for given in (*formulas, *BASELINES):
         source = given.source if isinstance(given, Proxy) else given
         label = source.strip()
-        proxy = compile_text(PUBLISHED[label].formula if label in PUBLISHED else source, pool)
+        known = PUBLISHED.get(label)
+        proxy = compile_text(source if known is None else known.form(sites) or known.formula, pool)
         found.setdefault(label, Entry(label, proxy, label in BASELINES))
     return list(found.values())
 
@@ -125,7 +132,9 @@ def score_table(
     has a spread. ``targets``: name -> float64 ``[A]`` of those networks, in their order, NaN = not measured.
     """
     evaluators = [evaluator] if isinstance(evaluator, Evaluator) else list(evaluator)
+    began = time.perf_counter()
     results = [one.run([e.proxy.node for e in proxies]) for one in evaluators]
+    evaluated = time.perf_counter()
     each = np.stack([result.scores for result in results])  # [seed, proxy, network]
     statuses = np.stack([result.status for result in results])
     with np.errstate(invalid="ignore"):  # infinity less infinity, where the proxy has no score
@@ -150,6 +159,8 @@ def score_table(
         tuple(rows),
         {e.label: s for e, s in zip(proxies, scores, strict=True)},
         {} if spread is None else {e.label: s for e, s in zip(proxies, spread, strict=True)},
+        {"evaluate": evaluated - began, "correlate": time.perf_counter() - evaluated},
+        {name: sum(one.counters.to_dict()[name] for one in evaluators) for name in evaluators[0].counters.to_dict()},
     )
 
 

@@ -23,7 +23,7 @@ from ..search.spaces.valid import Check
 
 ROOM = 50_000
 """Nodes of a pool before it is thrown away: those of all programs do not fit into memory."""
-_NAMES = tuple(STATISTICS)[:2]
+STAND_INS = tuple(STATISTICS)[:2]
 """What the stand-ins are called."""
 
 Shapes = tuple[Type, ...]
@@ -48,7 +48,7 @@ class _Programs:
 
 def count_trees(space: TreeSpace, check: Check, told: Callable[[float], None]) -> tuple[int, int]:
     """How many genotypes compile, and how many canonical programs these are. ``told``: the share that is done."""
-    alone = {name: _renamed(STATISTICS[name].type) for name in space.inputs}
+    alone = {name: renamed(STATISTICS[name].type) for name in space.inputs}
     pairs = dict(_agreement(*names) for names in combinations(space.inputs, 2))
     jobs: list[tuple[Shapes, bool | None]] = [(shapes, None) for shapes in dict.fromkeys(alone.values())]
     jobs += [(shapes, True) for shapes in dict.fromkeys(pairs.values())]
@@ -137,8 +137,8 @@ def _ways(binary: tuple[str, ...], a: Node, b: Node) -> list[_Way]:
 
 def _both_sides(space: TreeSpace, shapes: Shapes, pool: Pool) -> tuple[Branches, Branches]:
     sides = []
-    for name, type_ in zip(_NAMES, shapes, strict=False):
-        leaf = _stand_in(name, type_, pool)
+    for name, type_ in zip(STAND_INS, shapes, strict=False):
+        leaf = stand_in(name, type_, pool)
         nodes: Counter[Node] = Counter()
         for a, b in product(space.unary, repeat=2):
             try:
@@ -149,7 +149,7 @@ def _both_sides(space: TreeSpace, shapes: Shapes, pool: Pool) -> tuple[Branches,
     return sides[0], sides[-1]
 
 
-def _stand_in(name: str, type_: Type, pool: Pool) -> Node:
+def stand_in(name: str, type_: Type, pool: Pool) -> Node:
     """The statistic, as if it had that type."""
     leaf = pool.statistic(name)
     return Node(leaf.op, leaf.args, leaf.attr, type_, leaf.facts, leaf.digest)
@@ -173,11 +173,11 @@ def _enter(roots: dict[Node, int], check: Check, programs: _Programs, shapes: Sh
         names = _reads(root, reads)
         if len(names) == 2:
             programs.both.add(root.digest)
-        elif names == {_NAMES[0]}:
+        elif names == {STAND_INS[0]}:
             programs.one[0].add(root.digest)
         elif names:
             pool = canonical_pool()
-            leaf = _stand_in(_NAMES[0], shapes[-1], pool)
+            leaf = stand_in(STAND_INS[0], shapes[-1], pool)
             programs.one[1].add(_moved(root, leaf, pool).digest)
         else:
             programs.none.add(root.digest)
@@ -198,7 +198,7 @@ def _moved(node: Node, leaf: Node, pool: Pool) -> Node:
     return pool.apply(node.op, *(_moved(a, leaf, pool) for a in node.args)) if node.args else node
 
 
-def _renamed(*types: Type) -> Shapes:
+def renamed(*types: Type) -> Shapes:
     """The types with axes called by number, in the order in which they come."""
     number: dict[str, str] = {}
     return tuple(matrix(*(number.setdefault(axis, str(len(number))) for axis in (t.rows, t.cols))) for t in types)
@@ -207,6 +207,6 @@ def _renamed(*types: Type) -> Shapes:
 def _agreement(first: str, second: str) -> tuple[tuple[str, str], Shapes]:
     """Two inputs, in the order that makes their renamed types the smaller ones, and these."""
     orders = ((first, second), (second, first))
-    renamed = {names: _renamed(*(STATISTICS[name].type for name in names)) for names in orders}
-    names = min(orders, key=lambda names: str([str(t) for t in renamed[names]]))
-    return names, renamed[names]
+    types = {names: renamed(*(STATISTICS[name].type for name in names)) for names in orders}
+    names = min(orders, key=lambda names: str([str(t) for t in types[names]]))
+    return names, types[names]

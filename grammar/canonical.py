@@ -40,6 +40,10 @@ class CanonicalPool(Pool):
             node = self._built[key] = self.plain(op, args, type_) if term is None else self.build(term)
         return node
 
+    def stands(self, op: Op, args: Args) -> bool:
+        """Whether the op on these nodes, which fit, is in canonical form as it is."""
+        return self._step(op, args) is None
+
     def build(self, term: Term) -> Node:
         """The canonical node of a term. Without recursion: a rule can reach down as far as the term goes."""
         todo: list[Term | _Join | _Keep] = [term]

@@ -114,7 +114,7 @@ class Pool:
         node = self._nodes.get(key)
         if node is None:
             below = [a.digest for a in args]
-            digest = blake2b(b"".join([_own(op.name, attr, type_.kind), *below]), digest_size=16).digest()
+            digest = blake2b(b"".join([own_bytes(op.name, attr, type_.kind), *below]), digest_size=16).digest()
             node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), digest)
             if node.depth > MAX_DEPTH:
                 raise ProxyError("size", f"more than {MAX_DEPTH} nested operations; split or shorten the formula")
@@ -123,7 +123,7 @@ class Pool:
 
 
 @lru_cache(1 << 12)
-def _own(name: str, attr: str | float, kind: Kind) -> bytes:
+def own_bytes(name: str, attr: str | float, kind: Kind) -> bytes:
     """What a digest says of the node itself."""
     return f"{name}\0{attr!r}\0{kind}".encode()
 

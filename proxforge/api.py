@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from .bench.tables import Entry, ScoreTable, entries, score_table
 from .bench.truth.base import Benchmark, load_benchmark
 from .grammar.errors import ProxforgeError, nearest
 from .grammar.expr import statistics_of
-from .search.loop import Progress as SearchProgress
-from .search.loop import run_search
+from .search.constraints import constrained
+from .search.loop import Callback, run_search
+from .search.objectives import Choice
 from .search.problem import Problem
 from .search.result import SearchResult
 from .search.rundir import write_result
@@ -95,20 +98,24 @@ def score(
     split_seed: int = 0,
     backend: str = "auto",
     device: str = "auto",
+    executor: Executor | None = None,
     **collection: Any,
 ) -> ScoreTable:
     """Proxies (formulas, names of published ones, or compiled) on the networks of a benchmark, beside the baselines.
 
     ``benchmark``: or a cache, such as `collect_models` makes of networks of your own; ``targets`` are then what they
     reached, name -> one number per network. ``split``: ``all`` networks, or the ``search`` or ``test`` part of the
-    seeded split. ``collection``: the options of `statistics`, and ``init_seeds``: several seeds of the initialisation,
+    seeded split. ``executor``: spreads the networks over threads, processes or machines (PEP 3148), see `Evaluator`.
+    ``collection``: the options of `statistics`, and ``init_seeds``: several seeds of the initialisation,
     over which the scores are averaged and have a spread.
 
     Raises ProxyError for a formula that does not compile, ProxforgeError for a benchmark, data or cache at fault.
     """
     table = entries([proxies] if isinstance(proxies, str | Proxy) else proxies)
     if isinstance(benchmark, Cache | MemoryCache):
-        evaluator = Evaluator(benchmark, range(len(benchmark.networks)), backend_name=backend, device=device)
+        evaluator = Evaluator(
+            benchmark, range(len(benchmark.networks)), backend_name=backend, device=device, executor=executor
+        )
         truths = {name: np.asarray(values, np.float64) for name, values in (targets or {}).items()}
         for name, values in truths.items():
             if values.shape != (len(benchmark.networks),):
@@ -124,6 +131,7 @@ def score(
         split_seed=split_seed,
         backend=backend,
         device=device,
+        executor=executor,
         **collection,
     )
 
@@ -136,6 +144,7 @@ def score_entries(
     split_seed: int = 0,
     backend: str = "auto",
     device: str = "auto",
+    executor: Executor | None = None,
     **collection: Any,
 ) -> ScoreTable:
     """`score` for proxies that are compiled."""
@@ -149,10 +158,26 @@ def score_entries(
     if len(set(seeds)) < len(seeds):
         raise ProxforgeError("config", f"the initialisation seeds {list(seeds)} name one twice")
     names = statistics_of([e.proxy.node for e in table])
+    began = time.perf_counter()
     caches = [statistics(benchmark, names, **{**collection, "init_seed": seed}) for seed in seeds]
-    evaluators = [Evaluator(cache, networks, backend_name=backend, device=device) for cache in caches]
+    collected = time.perf_counter() - began
+    evaluators = [
+        Evaluator(cache, networks, backend_name=backend, device=device, executor=executor) for cache in caches
+    ]
     targets = {name: values[networks] for name, values in benchmark.targets.items()}
-    return score_table(benchmark.name, table, evaluators, targets, split)
+    made = score_table(benchmark.name, table, evaluators, targets, split)
+    return replace(made, seconds={"collect": collected, **made.seconds})
+
+
+def known_targets(truth: Benchmark, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The targets given, or the benchmark's default ones. ProxforgeError ``config`` for one that it does not have."""
+    names = truth.default_targets if given is None else tuple(given)
+    for name in names:
+        if name not in truth.targets:
+            known = ", ".join(truth.targets)
+            message = f"{truth.name} has no target '{name[:80]}'{nearest(name, truth.targets)}; it has {known}"
+            raise ProxforgeError("config", message)
+    return names
 
 
 def search(
@@ -163,51 +188,76 @@ def search(
     options: Mapping[str, Any] | None = None,
     space: str | SearchSpace = "tree",
     space_options: Mapping[str, Any] | None = None,
+    forbid: Sequence[str] = (),
+    gradient_free: bool = False,
+    objective: str | Choice = "jcm",
+    networks: int | None = None,
+    start: Sequence[str] = (),
     seed: int = 0,
     split_seed: int = 0,
     targets: Sequence[str] | None = None,
     budget: int | None = None,
+    patience: int | None = None,
+    seconds: float | None = None,
     out: str | Path | None = None,
     backend: str = "auto",
     device: str = "auto",
-    progress: Callable[[SearchProgress], None] | None = None,
+    progress: Callback | None = None,
     collecting: Callable[[CollectProgress], None] | None = None,
     **collection: Any,
 ) -> SearchResult:
-    """Searches a space for the formula with the highest JCM on the search part of the networks.
+    """Searches a space for the formula with the highest objective, by default the JCM, on the search part.
 
     ``options``: of the strategy, by name. ``space``: ``tree`` (of Auto-Prox), ``expression`` or ``memory`` with the
-    ``space_options``, or a space. ``targets``: what the JCM averages; the benchmark's default targets if None.
-    ``budget``: evaluations at most. ``out``: the run directory; the same settings continue what is there.
-    ``result.best.rows``: the table of the best formula and the baselines, on both parts.
+    ``space_options``, without the ops of ``forbid`` and, if ``gradient_free``, without statistics that need a backward
+    pass; or a space. ``objective``: a name of `search.objectives.OBJECTIVES`, ``module:function``, or a `Choice` with
+    its settings. ``networks``: so many judge an evaluation, drawn anew for each program (with ``seed``). ``start``:
+    formulas of the first population. ``targets``: what the objective looks at; the benchmark's default targets if None.
+    ``budget``, ``patience``, ``seconds``: see `search.loop.Limits`. ``progress``: is told after every ask; True ends
+    the search. ``out``: the run directory; the same settings continue what is there. ``result.best.rows``: the table of
+    the best formula and the baselines, on both parts.
     """
     truth = benchmark_of(benchmark, data)
-    drawn_from = make_space(space, space_options) if isinstance(space, str) else space
+    if isinstance(space, str):
+        limited = constrained(space, space_options or {}, forbid, gradient_free=gradient_free)
+        drawn_from = make_space(space, limited)
+    else:
+        drawn_from = space
     chosen = make_strategy(strategy, drawn_from, options)
-    names = truth.default_targets if targets is None else tuple(targets)
-    for name in names:
-        if name not in truth.targets:
-            known = ", ".join(truth.targets)
-            message = f"{truth.name} has no target '{name[:80]}'{nearest(name, truth.targets)}; it has {known}"
-            raise ProxforgeError("config", message)
+    choice = Choice(objective) if isinstance(objective, str) else objective
+    names = known_targets(truth, targets)
     split = truth.split(split_seed)
     cache = statistics(truth, drawn_from.inputs, progress=collecting, **collection)
+    about = {"proxforge": __version__, "benchmark": truth.name, "cache": cache.key, "split_seed": split_seed}
     problem = Problem.of(
         cache,
         {name: truth.targets[name] for name in names},
         (split[0].tolist(), split[1].tolist()),
+        objective=choice.factory(),
+        sample=networks,
+        sample_seed=seed,
         backend=backend,
         device=device,
-        about={"proxforge": __version__, "benchmark": truth.name, "cache": cache.key, "split_seed": split_seed},
+        about={**about, "choice": choice.to_dict()},
     )
-    result = run_search(problem, chosen, seed=seed, budget=budget, out=out, progress=progress)
+    result = run_search(
+        problem,
+        chosen,
+        seed=seed,
+        budget=budget,
+        patience=patience,
+        seconds=seconds,
+        start=start,
+        out=out,
+        progress=progress,
+    )
     if result.best is None:
         return result
     rows: list[dict[str, Any]] = []
-    for part, networks in zip(("search", "test"), split, strict=True):
-        evaluator = Evaluator(cache, networks.tolist(), backend_name=backend, device=device)
+    for part, indices in zip(("search", "test"), split, strict=True):
+        evaluator = Evaluator(cache, indices.tolist(), backend_name=backend, device=device)
         table = score_table(
-            truth.name, entries([result.best.proxy]), evaluator, {n: truth.targets[n][networks] for n in names}, part
+            truth.name, entries([result.best.proxy]), evaluator, {n: truth.targets[n][indices] for n in names}, part
         )
         rows += [{"split": part, **row} for row in table.to_dict()["rows"]]
     result = replace(result, best=replace(result.best, rows=tuple(rows)))

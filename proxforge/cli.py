@@ -10,12 +10,19 @@ from collections.abc import Sequence
 import click
 
 from . import __version__
+from .commands.agreement import agreement
+from .commands.atlas import atlas
 from .commands.benchmarks import bench
 from .commands.caching import cache, collect
+from .commands.comparing import compare_strategies
 from .commands.fuzzing import fuzz
 from .commands.language import check, export, ops
+from .commands.nas import nas
+from .commands.performance import performance
+from .commands.proxies import proxies
 from .commands.sampling import sampling
-from .commands.scoring import demo, score, search, strategies
+from .commands.scoring import demo, score
+from .commands.searching import report, search, strategies, verify
 from .commands.spaces import space
 from .commands.speed import speed
 from .commands.validity import validity
@@ -78,9 +85,14 @@ def cli() -> None:
     """Write zero-cost proxies as text, score them on hundreds of untrained networks, search for better ones."""
 
 
+bench.add_command(compare_strategies)
 bench.add_command(speed)
+bench.add_command(agreement)
+bench.add_command(performance)
 bench.add_command(validity)
 bench.add_command(fuzz)
 bench.add_command(sampling)
-for command in (ops, check, export, score, search, strategies, collect, cache, space, bench, demo):
+bench.add_command(proxies)
+cli.add_command(atlas)
+for command in (ops, check, export, score, search, strategies, verify, report, collect, cache, space, bench, demo, nas):
     cli.add_command(command)

@@ -27,6 +27,8 @@ class Archive:
         """Evaluations without a value: NaN, inf, or one score for all networks."""
         self.best: Event | None = None
         """The first of the largest values."""
+        self.stale = 0
+        """Evaluations since the best."""
         self.history: list[Event] = []
         """Every evaluation."""
         self._known: dict[str, Known] = {}
@@ -53,6 +55,7 @@ class Archive:
 
     def _evaluated(self, event: Event) -> None:
         self.evaluations += 1
+        self.stale += 1
         self.history.append(event)
         if event.hash is not None:
             self._known[event.hash] = Known(event.jcm, event.status)
@@ -60,3 +63,4 @@ class Archive:
             self.invalid += 1
         elif self.best is None or self.best.jcm is None or event.jcm > self.best.jcm:
             self.best = event
+            self.stale = 0

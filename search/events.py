@@ -19,7 +19,8 @@ class Event:
     ``ask``: number of the ask it came from, ``index``: its place there, first what was rejected, then the candidates.
     ``status``: ``ok``, ``nan``, ``inf`` or ``constant`` of a program that was evaluated, else ``duplicate`` or
     ``rejected``. ``kind``: of the ProxyError of a rejected one. ``formula`` (canonical) and ``hash``: None where it
-    does not type-check. ``jcm``: the value of the objective, None where there is none.
+    does not type-check. ``jcm``: the value of the objective, None where there is none. ``complexity``: ops and leaves
+    of the canonical form, each shared part once; None of a rejected program.
     """
 
     ask: int
@@ -29,6 +30,7 @@ class Event:
     formula: str | None
     hash: str | None
     jcm: float | None
+    complexity: int | None = None
 
     @property
     def evaluated(self) -> bool:

@@ -1,8 +1,4 @@
-"""The loop: a strategy asks, the compiler rejects, the VM scores, the objective judges, the strategy is told.
-
-A strategy draws from a `ValidSpace`: what the compiler rejects is drawn again before the strategy sees it. That is as
-sound as the compiler, and the cheapest place: a rejected program costs its compilation and nothing else.
-"""
+"""The loop: a session asks, the VM scores, the objective judges, the session is told; a run directory keeps it all."""
 
 from __future__ import annotations
 
@@ -17,32 +13,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..grammar.analysis import Analyser
-from ..grammar.canonical import canonical_pool, hash_of
+from ..grammar.canonical import canonical_pool
 from ..grammar.errors import ProxforgeError
 from ..grammar.expr import Node
 from ..grammar.parse import parse
-from ..grammar.text import text
-from ..vm.result import Result, Status
 from .archive import Archive, Known
-from .checkpoint import freeze, thaw
-from .events import DUPLICATE, REJECTED, Event
+from .events import Event
+from .front import front_of
 from .interrupt import interrupts
-from .objective import Objective
 from .problem import Problem, Scores
-from .result import Best, SearchResult
+from .result import Best, Point, SearchResult
 from .rundir import RunDir, RunError, open_run
-from .spaces.base import Genotype
-from .spaces.valid import Compiled, ValidSpace
-from .strategies.base import Evaluated, Strategy
+from .scoring import outcomes
+from .session import Session
+from .starting import genotypes_of
+from .strategies.base import Strategy
 
-SCHEMA = 2
+SCHEMA = 3
 """Part of every run's configuration. Raised when a run's files change, or the numbers that a seed leads to."""
 CHECKPOINT_SECONDS = 0.25
 """Time between checkpoints; replacing a file costs milliseconds, as much as some evaluations."""
-PHASES = ("compile", "evaluate", "correlate", "strategy", "files", "total")
+PHASES = ("ask", "evaluate", "correlate", "tell", "files", "total")
 
 
 @dataclass(frozen=True)
@@ -58,173 +50,161 @@ class Progress:
     best: Event | None
 
 
+Callback = Callable[[Progress], bool | None]
+"""Is told after every ask; True ends the run."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends before its strategy does. ``budget``: evaluations. ``patience``: evaluations without a better
+    best. ``seconds``: of this session; the only limit whose result depends on the machine."""
+
+    budget: int | None = None
+    patience: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ProxforgeError("config", f"the {name} is {value}; expected 1 or more evaluations")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ProxforgeError("config", f"the time is {self.seconds} seconds; expected more than 0")
+
+
 def run_search(
     problem: Problem,
     strategy: Strategy[Any],
     *,
     seed: int = 0,
     budget: int | None = None,
+    patience: int | None = None,
+    seconds: float | None = None,
+    start: Sequence[str] = (),
     out: str | Path | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callback | None = None,
 ) -> SearchResult:
-    """Runs the strategy to its end, or until ``budget`` programs were evaluated.
+    """Runs the strategy to its end, or to one of the limits, see `Limits`.
 
-    ``seed``: with the same problem, strategy and seed every result and every file but ``timing.json`` is the same, byte
-    by byte, also when the run was killed and continued. ``out``: the run directory; the same settings continue what is
-    there. Without it nothing is written.
+    ``seed``: with the same problem, strategy, seed and limits every result and every file but ``timing.json`` is the
+    same, byte by byte, also when the run was killed and continued (a limit in seconds and a callback that ends the run
+    apart). ``start``: formulas that take places in the first population. ``out``: the run directory; the same settings
+    continue what is there. Without it nothing is written.
 
     Ctrl-C finishes the step. Raises RunError: kind ``interrupted`` then, kind ``run`` for a directory that cannot be
-    used; ProxforgeError ``config`` for a negative seed, an empty budget, or an objective that cannot be computed.
+    used; ProxforgeError ``config`` for a negative seed, an empty limit, an objective that cannot be computed, or a
+    starting formula that the space cannot hold.
     """
-    if seed < 0 or (budget is not None and budget < 1):
-        raise ProxforgeError("config", f"the seed is {seed}, the budget {budget}; expected 0 or more, and 1 or more")
+    if seed < 0:
+        raise ProxforgeError("config", f"the seed is {seed}; expected 0 or more")
+    limits = Limits(budget, patience, seconds)
     with ExitStack() as stack:
-        run = _Run(problem, strategy, seed, budget)
+        run = _Run(problem, strategy, seed, limits, tuple(start))
         directory = None if out is None else stack.enter_context(open_run(Path(out), run.config))
         interrupted = stack.enter_context(interrupts())
         return run.to_the_end(directory, interrupted, progress)
 
 
 class _Run:
-    """One session of a run."""
+    """One session of a run, with its files and its clock."""
 
-    def __init__(self, problem: Problem, strategy: Strategy[Any], seed: int, budget: int | None) -> None:
+    def __init__(
+        self, problem: Problem, strategy: Strategy[Any], seed: int, limits: Limits, start: tuple[str, ...]
+    ) -> None:
         self._clock = dict.fromkeys(PHASES, 0.0)
         self._began = time.perf_counter()
         self._problem = problem
-        self._seed = seed
-        self._budget = budget
+        self._limits = limits
         self._pool = canonical_pool()
-        self._space = ValidSpace(strategy.space, self._pool, Analyser(problem.known()).check)
-        self._strategy = strategy.over(self._space)
-        self._objective = problem.judge(problem.search)
+        self._session = Session(
+            strategy,
+            seed=seed,
+            budget=limits.budget,
+            patience=limits.patience,
+            start=genotypes_of(strategy.space, start),
+            pool=self._pool,
+            check=Analyser(problem.known()).check,
+        )
+        self._objective = problem.evaluated()
+        self._whole = problem.judge(problem.search)
         self._on_test = problem.judge(problem.test)  # made now: a target that cannot be judged is an error at the start
         self._evaluator: Scores | None = None
-        self._archive = Archive()
-        self._asks = 0
         self._kept = -math.inf  # the first step is kept
-        self._state = strategy.init()
-        self.config = _config(problem, strategy, seed, budget)
+        self.config = _config(problem, strategy, seed, limits, start)
 
     def to_the_end(
-        self, directory: RunDir | None, interrupted: threading.Event, progress: Callable[[Progress], None] | None
+        self, directory: RunDir | None, interrupted: threading.Event, progress: Callback | None
     ) -> SearchResult:
         with self._timed("files"):
             if directory is not None:
                 self._resume(directory)
-        while not self._over():
+        ended = None
+        while not self._session.over and ended is None:
             events = self._step()
+            ended = self._late()
             stop = interrupted.is_set()
             if directory is not None:
                 with self._timed("files"):
-                    self._keep(directory, events, now=stop or self._over())
-            if progress is not None:
-                progress(self._progress())
-            if stop and not self._over():
+                    self._keep(directory, events, now=stop or self._session.over or ended is not None)
+            if progress is not None and progress(self._progress()) is True:
+                ended = "callback"
+                if directory is not None:
+                    self._keep(directory, [], now=True)
+            if stop and not self._session.over and ended is None:
                 self._total(directory)
-                raise _interrupted(directory, self._archive)
-        result = self._result(directory)
+                raise _interrupted(directory, self._session.archive)
+        result = self._result(directory, self._session.stopped or ended or "")
         if directory is not None:
             directory.finish(result)
         return result
+
+    def _late(self) -> str | None:
+        limit = self._limits.seconds
+        return "seconds" if limit is not None and time.perf_counter() - self._began >= limit else None
 
     def _keep(self, directory: RunDir, events: list[Event], *, now: bool) -> None:
         """The events at once, the state when it is due: what a kill takes is computed again, to the same bytes."""
         directory.append(events)
         if now or time.perf_counter() - self._kept >= CHECKPOINT_SECONDS:
-            directory.checkpoint({"asks": self._asks, "state": freeze(self._state, self._strategy.space)})
+            directory.checkpoint(self._session.frozen())
             self._kept = time.perf_counter()
 
     def _resume(self, directory: RunDir) -> None:
         found = directory.resume()
         if found is None:
             return
-        checkpoint, events = found
         try:
-            self._asks = int(checkpoint["asks"])
-            self._state = thaw(self._strategy.states, checkpoint["state"], self._strategy.space)
+            self._session.resume(*found)
         except (KeyError, TypeError, ValueError, ProxforgeError) as error:
             raise RunError(
                 f"the checkpoint in {directory.path} is damaged: {error}. Delete the run directory and search again"
             ) from error
-        self._archive = Archive(events)
-
-    def _over(self) -> bool:
-        done, steps = self._strategy.progress(self._state)
-        return done >= steps or (self._budget is not None and self._archive.evaluations >= self._budget)
 
     def _step(self) -> list[Event]:
-        with self._timed("strategy"):
-            state, genotypes = self._strategy.ask(self._state, self._generator)
-        with self._timed("compile"):
-            candidates = [self._space.compiled(g) for g in genotypes]
-            new = self._new(candidates)
-        outcomes = self._scored(new)
-        events = [self._rejected(index, compiled) for index, compiled in enumerate(self._space.refused())]
-        for rejected in events:
-            self._archive.add(rejected)
-        evaluated: list[Evaluated] = []
-        for genotype, compiled in zip(genotypes, candidates, strict=True):
-            event = self._event(len(events), compiled, outcomes)
-            if event is None:  # the budget is used up
-                return events
-            self._archive.add(event)
-            events.append(event)
-            evaluated.append(self._told(genotype, event))
-        with self._timed("strategy"):
-            self._state = self._strategy.tell(state, evaluated)
-        self._asks += 1
-        return events
-
-    def _generator(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._asks, index])
-
-    def _new(self, candidates: Sequence[Compiled]) -> dict[str, Node]:
-        """Hash -> program, of the valid ones that were not scored before, as many as the budget allows."""
-        new: dict[str, Node] = {}
-        left = None if self._budget is None else self._budget - self._archive.evaluations
-        for node, error in candidates:
-            if node is not None and error is None and self._archive.known(hash_of(node)) is None:
-                if len(new) == left and hash_of(node) not in new:
-                    break
-                new[hash_of(node)] = node
-        return new
+        with self._timed("ask"):
+            new = self._session.ask()
+        found = self._scored(new)
+        with self._timed("tell"):
+            return self._session.tell(found)
 
     def _scored(self, new: Mapping[str, Node]) -> dict[str, Known]:
         """The outcome of each new program."""
         if not new:
             return {}
+        programs = list(new.values())
         with self._timed("evaluate"):
-            if self._evaluator is None:
-                self._evaluator = self._problem.evaluator(self._problem.search)
-            result = self._evaluator.run(list(new.values()))
+            result = self._searched().run(programs)
         with self._timed("correlate"):
-            return dict(zip(new, _outcomes(result, self._objective), strict=True))
+            return dict(zip(new, outcomes(result, self._objective, programs), strict=True))
 
-    def _rejected(self, index: int, compiled: Compiled) -> Event:
-        node, error = compiled
-        formula, digest = (None, None) if node is None else (text(node), hash_of(node))
-        return Event(self._asks, index, REJECTED, None if error is None else error.kind, formula, digest, None)
+    def _searched(self) -> Scores:
+        if self._evaluator is None:
+            self._evaluator = self._problem.evaluator(self._problem.search)
+        return self._evaluator
 
-    def _event(self, index: int, compiled: Compiled, outcomes: Mapping[str, Known]) -> Event | None:
-        node, error = compiled
-        if node is None or error is not None:
-            return self._rejected(index, compiled)
-        formula, digest = text(node), hash_of(node)
-        known = self._archive.known(digest)
-        if known is not None:
-            return Event(self._asks, index, DUPLICATE, None, formula, digest, known.value)
-        if digest not in outcomes:
-            return None
-        return Event(self._asks, index, outcomes[digest].status, None, formula, digest, outcomes[digest].value)
-
-    def _told(self, genotype: Genotype, event: Event) -> Evaluated:
-        known = self._archive.known(event.hash) if event.hash is not None else None
-        return Evaluated(genotype, event.jcm, event.hash, event.status if known is None else known.status)
-
-    def _result(self, directory: RunDir | None) -> SearchResult:
-        archive = self._archive
-        best = self._tested(archive.best)
+    def _result(self, directory: RunDir | None, stopped: str) -> SearchResult:
+        archive = self._session.archive
+        best, front = self._tested(archive)
         return SearchResult(
             best=best,
             params={k: v for k, v in self.config.items() if k != "networks"},
@@ -234,17 +214,35 @@ class _Run:
             invalid=archive.invalid,
             seconds=self._total(directory),
             history=tuple(archive.history),
+            front=front,
+            stopped=stopped,
         )
 
-    def _tested(self, best: Event | None) -> Best | None:
-        """The best program on the test part, which nothing else ever touches."""
+    def _tested(self, archive: Archive) -> tuple[Best | None, tuple[Point, ...]]:
+        """The best program and the front on the test part, which nothing else ever touches, and on all networks of
+        the search part, where an evaluation sees only some of them."""
+        best = archive.best
         if best is None or best.formula is None or best.hash is None or best.jcm is None:
-            return None
-        node = parse(best.formula, self._pool)
+            return None, ()
+        chosen = {e.hash: e for e in (best, *front_of(archive.history)) if e.hash is not None and e.formula is not None}
+        nodes = [parse(e.formula, self._pool) for e in chosen.values() if e.formula is not None]
         with self._timed("evaluate"):
-            result = self._problem.evaluator(self._problem.test).run([node])
-        (outcome,) = _outcomes(result, self._on_test)
-        return Best(best.formula, best.hash, best.jcm, outcome.value, node.facts.shape_only)
+            result = self._problem.evaluator(self._problem.test).run(nodes)
+        test = dict(zip(chosen, outcomes(result, self._on_test, nodes), strict=True))
+        search = {digest: Known(e.jcm, e.status) for digest, e in chosen.items()}
+        if self._problem.sample is not None:
+            with self._timed("evaluate"):
+                whole = self._searched().run(nodes)
+            search = dict(zip(chosen, outcomes(whole, self._whole, nodes), strict=True))
+        points = {
+            digest: Point(
+                e.formula or "", digest, e.complexity or 0, search[digest].value, test[digest].value, n.facts.shape_only
+            )
+            for (digest, e), n in zip(chosen.items(), nodes, strict=True)
+        }
+        front = tuple(points[e.hash] for e in front_of(archive.history) if e.hash is not None)
+        found = points[best.hash]
+        return Best(best.formula, best.hash, found.search, found.test, found.shape_only), front
 
     def _total(self, directory: RunDir | None) -> dict[str, float]:
         """The seconds of this session and of those before it, as far as they are known; written to the directory."""
@@ -256,8 +254,8 @@ class _Run:
         return spent
 
     def _progress(self) -> Progress:
-        done, steps = self._strategy.progress(self._state)
-        a = self._archive
+        done, steps = self._session.strategy.progress(self._session.state)
+        a = self._session.archive
         return Progress(done, steps, a.evaluations, a.rejected, a.duplicates, a.best)
 
     @contextmanager
@@ -267,21 +265,9 @@ class _Run:
         self._clock[phase] += time.perf_counter() - began
 
 
-def _outcomes(result: Result, objective: Objective) -> list[Known]:
-    """Value and status of every program of a run; a score that orders no two networks of a target is constant."""
-    valid = np.flatnonzero(result.status == Status.OK)
-    values: dict[int, float | None] = {}
-    if len(valid):
-        values = dict(zip(valid.tolist(), objective(result.scores[valid]), strict=True))
-    outcomes = []
-    for i, status in enumerate(result.status):
-        value = values.get(i)
-        undefined = status == Status.OK and value is None
-        outcomes.append(Known(value, Status.CONSTANT.word if undefined else Status(status).word))
-    return outcomes
-
-
-def _config(problem: Problem, strategy: Strategy[Any], seed: int, budget: int | None) -> dict[str, Any]:
+def _config(
+    problem: Problem, strategy: Strategy[Any], seed: int, limits: Limits, start: tuple[str, ...]
+) -> dict[str, Any]:
     """Everything that decides the result, as plain JSON."""
     return {
         "schema": SCHEMA,
@@ -289,7 +275,10 @@ def _config(problem: Problem, strategy: Strategy[Any], seed: int, budget: int | 
         "space": strategy.space.describe(),
         "strategy": {"name": strategy.name, **strategy.config.to_dict()},
         "seed": seed,
-        "budget": budget,
+        "budget": limits.budget,
+        "patience": limits.patience,
+        "time": limits.seconds,
+        "start": list(start),
         "versions": {"python": platform.python_version(), "numpy": version("numpy"), "torch": version("torch")},
     }
 

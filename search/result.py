@@ -17,16 +17,30 @@ class Best:
     """The best program of a run.
 
     ``proxy``: canonical formula; ``hash``: its canonical hash. ``jcm_search``: the value of the objective on the search
-    part, ``jcm_test``: on the test part, None where it has none there. ``shape_only``: the score is a function of the
-    networks' shapes alone. ``rows``: of the table with this proxy and the baselines, filled in by who makes tables.
+    part (all of its networks), ``jcm_test``: on the test part, None where it has none there. ``shape_only``: the score
+    is a function of the networks' shapes alone. ``rows``: of the table with this proxy and the baselines, filled in by
+    who makes tables.
     """
 
     proxy: str
     hash: str
-    jcm_search: float
+    jcm_search: float | None
     jcm_test: float | None
     shape_only: bool
     rows: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A program of the Pareto front: ``complexity`` (ops and leaves), the objective on the search part and on the test
+    part."""
+
+    proxy: str
+    hash: str
+    complexity: int
+    search: float | None
+    test: float | None
+    shape_only: bool
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,9 @@ class SearchResult:
 
     ``params``: the resolved configuration. ``evaluations``: programs scored, ``invalid`` of them without a value;
     those ``rejected`` by the compiler, which no strategy sees, and ``duplicates`` cost none. ``seconds``: spent in
-    ``compile``, ``evaluate``, ``correlate``, ``strategy``, ``files`` and in ``total``. ``history``: every evaluation in
-    order.
+    ``ask`` (drawing and compiling), ``evaluate``, ``correlate``, ``tell``, ``files`` and in ``total``. ``history``:
+    every evaluation in order. ``front``: the programs that no other one beats in complexity and value. ``stopped``: why
+    it ended: ``steps``, ``budget``, ``patience``, ``seconds`` or ``callback``.
     """
 
     best: Best | None
@@ -47,6 +62,8 @@ class SearchResult:
     invalid: int
     seconds: dict[str, float]
     history: tuple[Event, ...] = field(repr=False)
+    front: tuple[Point, ...] = ()
+    stopped: str = "steps"
 
     @property
     def asked(self) -> int:
@@ -71,6 +88,8 @@ class SearchResult:
             "rejected": self.rejected,
             "duplicates": self.duplicates,
             "invalid": self.invalid,
+            "front": [asdict(point) for point in self.front],
+            "stopped": self.stopped,
         }
         return found | ({"seconds": self.seconds["total"], "timing": self.seconds} if clock else {})
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from .span import Span
 
-
 ROOM = 1 << 18
 """Values times contexts for which there is room at first: untouched memory costs nothing, growing does."""
 

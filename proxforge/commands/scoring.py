@@ -1,8 +1,8 @@
-"""``score``, ``search``, ``strategies`` and ``demo``: proxies on a benchmark."""
+"""``score`` and ``demo``: proxies on a benchmark."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import click
 
 from ..grammar.errors import ProxforgeError, ProxyError
 from ..grammar.expr import Pool
-from ..output import emit, number, progress, table
+from ..output import emit, number, progress
 from .options import (
     PATH,
-    Command,
     collecting_into,
     collection_options,
     json_option,
@@ -22,13 +21,16 @@ from .options import (
     seeds_option,
     truth_options,
 )
-from .search_spaces import space_options, taken
-from .show import markdown_scores, show_found, show_scores, show_search, show_taus
+from .show import markdown_scores, show_found, show_scores, show_taus
+
+SHOWN = ("AutoProxA", "AutoProxP", "SNIP", "SynFlow")
+"""The published proxies in the tables of the demo."""
 
 
 @click.command()
 @click.argument("expr", nargs=-1)
 @click.option("--file", "-f", type=PATH, help="A file with one formula per line; # is a comment.")
+@click.option("--ensemble", "ensembles", multiple=True, help="A name, or [log:|linear:] member, member, ..")
 @truth_options
 @click.option("--markdown", is_flag=True, help="The table as Markdown: tau [95 % interval] / tau given #params.")
 @click.option("--split", default="all", show_default=True, help="all networks, or the search or the test part.")
@@ -40,6 +42,7 @@ from .show import markdown_scores, show_found, show_scores, show_search, show_ta
 def score(
     expr: tuple[str, ...],
     file: Path | None,
+    ensembles: tuple[str, ...],
     markdown: bool,
     benchmark: str,
     data: Path | None,
@@ -52,22 +55,30 @@ def score(
 ) -> None:
     """Rank proxies on a benchmark, beside the baselines that look at no statistic.
 
-    EXPR is a formula, or the name of a published proxy: AutoProxA, AutoProxP, SNIP, SynFlow.
+    EXPR is a formula, or the name of a published one: AutoProxA, AutoProxP, SNIP, SynFlow, .. An ensemble adds the
+    ranks of its members, formulas or measures such as NWOT, or their logarithms.
     """
-    from ..api import benchmark_of, score_entries
+    from .. import api
+    from ..bench.ensemble_rows import formulas_of, with_ensembles
+    from ..bench.proxies.ensembles import parse_ensemble
     from ..bench.tables import entries
     from ..grammar.canonical import canonical_pool
+    from ..stats_cache.recipe import find_space
 
-    pool = canonical_pool()
+    pool, began = canonical_pool(), time.perf_counter()
     formulas = list(expr)
     if file is not None:
         formulas += _formulas(file, pool)
-    if not formulas:
+    combined = [parse_ensemble(text) for text in ensembles]
+    if not formulas and not combined:
         raise ProxforgeError("usage", "no formula was given; write one as an argument, or name a file with --file")
-    compiled = entries(formulas, pool)
-    truth = benchmark_of(benchmark, data)
+    entries(formulas, pool)  # a formula that is wrong is found before anything is read
+    truth = api.benchmark_of(benchmark, data)
+    sites = tuple(find_space(truth.space).sites)
+    compiled = entries([*formulas, *formulas_of(combined, sites)], pool, sites)
+    spent = time.perf_counter() - began
     with progress("scoring", as_json) as bar:
-        found = score_entries(
+        found = api.score_entries(
             compiled,
             truth,
             split=split,
@@ -77,8 +88,15 @@ def score(
             progress=collecting_into(bar),
             **collection,
         )
+        if combined:
+            networks = list(range(len(truth))) if split == "all" else truth.split(split_seed)[split == "test"].tolist()
+            fields_of = ("input", "batch", "input_seed", "resolution", "rows")
+            recipe, batch = api.collection_recipe(truth, **{name: collection[name] for name in fields_of})
+            seeds = collection["init_seeds"] or (collection["init_seed"],)
+            found = with_ensembles(found, combined, truth, networks, recipe, seeds, batch)
     if as_json:
-        emit(found.to_dict())
+        seconds = {"compile": spent, **found.seconds, "strategy": 0.0, "total": time.perf_counter() - began}
+        emit(found.to_dict() | {"seconds": seconds, "counters": found.counters})
     elif markdown:
         click.echo(markdown_scores(found), nl=False)
     else:
@@ -110,106 +128,6 @@ def _formulas(file: Path, pool: Pool) -> list[str]:
     return formulas
 
 
-def _strategy_options() -> dict[str, tuple[type, str]]:
-    """Every option of any strategy: its type and its help."""
-    from ..search.strategies import STRATEGIES
-
-    texts: dict[str, list[str]] = {}
-    kinds: dict[str, type] = {}
-    for name, cls in STRATEGIES.items():
-        for f in fields(cls.options):
-            texts.setdefault(f.name, []).append(f"{name}: {f.metadata['help']} (default {f.default:g})")
-            kinds[f.name] = type(f.default)
-    return {option: (kind, f"{'; '.join(texts[option])}.") for option, kind in kinds.items()}
-
-
-def strategy_options(command: Command) -> Command:
-    """One flag per option of any strategy, from the fields of their configurations."""
-    for option, (kind, text) in reversed(_strategy_options().items()):
-        command = click.option(f"--{option.replace('_', '-')}", option, type=kind, help=text)(command)
-    return command
-
-
-@click.command()
-@truth_options
-@click.option("--strategy", "-s", default="elitism_preserve", show_default=True, help="elitism_preserve or random.")
-@strategy_options
-@space_options
-@click.option("--seed", default=0, show_default=True, help="Seed of the search.")
-@click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split into search and test part.")
-@click.option(
-    "--target", "targets", multiple=True, help="A target of the JCM; may be repeated.  [default: the benchmark's]"
-)
-@click.option("--budget", type=click.IntRange(1), help="Evaluations at most.")
-@click.option("--out", type=PATH, help="Run directory; a run that was begun there is continued.")
-@running_options
-@collection_options
-@json_option
-def search(
-    benchmark: str,
-    data: Path | None,
-    strategy: str,
-    space: str,
-    seed: int,
-    split_seed: int,
-    targets: tuple[str, ...],
-    budget: int | None,
-    out: Path | None,
-    backend: str,
-    device: str,
-    as_json: bool,
-    **others: Any,
-) -> None:
-    """Search a space for the proxy with the highest JCM on the search part: by default the trees of Auto-Prox."""
-    from ..api import benchmark_of
-    from ..api import search as api_search
-
-    of_strategy = {key: others.pop(key) for key in _strategy_options()}
-    of_space = taken(others)
-    truth = benchmark_of(benchmark, data)
-    with progress("searching", as_json) as bar:
-        found = api_search(
-            truth,
-            strategy,
-            space=space,
-            space_options=of_space,
-            options={key: value for key, value in of_strategy.items() if value is not None},
-            seed=seed,
-            split_seed=split_seed,
-            targets=targets or None,
-            budget=budget,
-            out=out,
-            backend=backend,
-            device=device,
-            progress=searching(bar),
-            collecting=collecting_into(bar),
-            **others,
-        )
-    if as_json:
-        emit(found.to_dict())
-    else:
-        show_search(found)
-        if out is not None:
-            click.echo(f"the run is in {out}")
-
-
-@click.command()
-@json_option
-def strategies(as_json: bool) -> None:
-    """List the search strategies with their papers and options."""
-    from ..search.strategies import STRATEGIES
-
-    options = {name: {f.name: f.default for f in fields(cls.options)} for name, cls in STRATEGIES.items()}
-    if as_json:
-        emit([{"name": name, "paper": cls.paper, "options": options[name]} for name, cls in STRATEGIES.items()])
-        return
-    rows = [
-        (name, cls.paper, ", ".join(f"{key} {value:g}" for key, value in options[name].items()))
-        for name, cls in STRATEGIES.items()
-    ]
-    table("search strategies", ("name", "paper", "options"), rows, text=True)
-
-
 @click.command()
 @click.option("--out", type=PATH, default=Path("runs/demo"), show_default=True, help="Run directory.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the search.")
@@ -217,7 +135,6 @@ def strategies(as_json: bool) -> None:
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Collect, search as published (Auto-Prox) and rank, on the embedded benchmark: the main job in one command."""
     from .. import api
-    from ..bench.proxies import PUBLISHED
     from ..bench.tables import entries
 
     truth = api.benchmark_of("digits")
@@ -234,7 +151,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
         )
         tables = [
             api.score_entries(
-                entries([*([] if found.best is None else [found.best.proxy]), *PUBLISHED]),
+                entries([*([] if found.best is None else [found.best.proxy]), *SHOWN]),
                 truth,
                 split=split,
                 cache=place,

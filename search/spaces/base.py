@@ -81,6 +81,15 @@ class SearchSpace(ABC):
     def describe(self) -> dict[str, Any]:
         """What makes this space the one it is, as plain JSON."""
 
+    @property
+    def unchecked(self) -> SearchSpace:
+        """The space in which what is drawn type-checks and is not checked further: cheaper to draw many from."""
+        return self
+
+    def accepts(self, genotype: Genotype) -> bool:
+        """Whether the program may be asked for: in a space of programs that type-check, any of them."""
+        return True
+
     def text(self, genotype: Genotype) -> str:
         """The formula as it was drawn, not in canonical form."""
         return text(self.expression(genotype, Pool()))

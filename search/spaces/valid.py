@@ -63,6 +63,10 @@ class ValidSpace(SearchSpace):
         found, self._refused, self._known = self._refused, [], {}
         return found
 
+    def move(self, pool: Pool) -> None:
+        """Makes programs in another pool from now on; what was compiled is forgotten."""
+        self._pool, self._known = pool, {}
+
     def size(self) -> int:
         """See `SearchSpace.size`."""
         return self.space.size()
@@ -78,6 +82,15 @@ class ValidSpace(SearchSpace):
     def sample(self, rng: np.random.Generator) -> Genotype:
         """A genotype that compiles. ProxforgeError ``config`` where 10,000 in a row do not."""
         return self.samples(rng, 1)[0]
+
+    @property
+    def unchecked(self) -> SearchSpace:
+        """See `SearchSpace.unchecked`."""
+        return self.space
+
+    def accepts(self, genotype: Genotype) -> bool:
+        """Whether it compiles; one that does not counts as drawn and rejected."""
+        return bool(self._passed([genotype]))
 
     def samples(self, rng: np.random.Generator, count: int) -> list[Genotype]:
         """So many independent genotypes that compile, checked together. See `sample`."""

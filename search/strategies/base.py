@@ -88,6 +88,11 @@ class Strategy(ABC, Generic[S]):
         """The same algorithm with the same options over another space."""
         return type(self)(space, self.config)
 
+    @property
+    def functional(self) -> bool:
+        """Whether programs that give the same values on a few probes (`vm.fingerprint`) are one, and scored once."""
+        return False
+
     @abstractmethod
     def init(self) -> S:
         """The state before the first step."""
@@ -145,3 +150,22 @@ def best_of(members: Iterable[Evaluated]) -> Evaluated | None:
     """The valid member with the largest value, the first among equals; None where none is valid."""
     best = max(members, key=rank, default=None)
     return None if best is None or best.value is None else best
+
+
+def tournament(members: Sequence[Evaluated], size: int, rng: np.random.Generator) -> Evaluated:
+    """The best of ``size`` members drawn without replacement (all, where there are fewer), the first among equals."""
+    drawn = sorted(int(i) for i in rng.choice(len(members), min(size, len(members)), replace=False))
+    return max((members[i] for i in drawn), key=rank)
+
+
+def top_of_share(members: Sequence[Evaluated], share: float, count: int, rng: np.random.Generator) -> list[Evaluated]:
+    """The ``count`` best of a share of the members drawn at random, the best first, of equals the oldest."""
+    size = max(1, round(share * len(members)))
+    drawn = sorted(int(i) for i in rng.choice(len(members), size, replace=False))
+    return sorted((members[i] for i in drawn), key=rank, reverse=True)[:count]  # stable
+
+
+def without_worst(members: tuple[Evaluated, ...]) -> tuple[Evaluated, ...]:
+    """The members, oldest first, without the worst, among equals the oldest."""
+    worst = min(range(len(members)), key=lambda i: rank(members[i]))
+    return members[:worst] + members[worst + 1 :]

@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..spaces import Genotype
-from .base import Config, Evaluated, Rng, State, Strategy, best_of, option, rank, register
+from .base import (
+    Config,
+    Evaluated,
+    Rng,
+    State,
+    Strategy,
+    best_of,
+    option,
+    rank,
+    register,
+    top_of_share,
+    without_worst,
+)
 
 
 @dataclass(frozen=True)
@@ -83,16 +95,10 @@ class ElitismPreserve(Strategy[ElitismPreserveState]):
 
     def _parent(self, members: tuple[Evaluated, ...], rng: Rng) -> Evaluated:
         draw = rng(1)
-        count = max(1, round(self.config.sample_ratio * len(members)))
-        share = sorted(int(i) for i in draw.choice(len(members), count, replace=False))
-        top = sorted((members[i] for i in share), key=rank, reverse=True)[: self.config.top_k]  # stable: oldest first
+        top = top_of_share(members, self.config.sample_ratio, self.config.top_k, draw)
         return top[int(draw.integers(len(top)))]
 
 
 def _entered(members: tuple[Evaluated, ...], child: Evaluated | None) -> tuple[Evaluated, ...]:
     """With the child appended and the worst, among equals the oldest, dropped; the members alone without a child."""
-    if child is None:
-        return members
-    grown = (*members, child)
-    worst = min(range(len(grown)), key=lambda i: rank(grown[i]))
-    return grown[:worst] + grown[worst + 1 :]
+    return members if child is None else without_worst((*members, child))

@@ -22,7 +22,14 @@ from proxforge.search.strategies import STRATEGIES, make_strategy
 
 SPACE = TreeSpace(("qkv.w", "fc1.w"), ("mean", "abs", "log_softmax", "softmax", "sign", "-", "*"))
 FILES = {"config.json", "events.jsonl", "checkpoint.json", "result.json"}
-STEPS = {"random": 40, "elitism_preserve": 16}
+SETTINGS = {
+    "random": {"steps": 40},
+    "elitism_preserve": {"steps": 16},
+    "automl_zero": {"steps": 60, "population": 40},
+    "probe_model": {"steps": 30, "candidates": 6, "rounds": 1},
+}
+"""Runs of some 30 asks and 100 events or more; `OTHERS` where nothing is said."""
+OTHERS = {"steps": 80}
 DELAY = 0.006
 
 CHILD = """
@@ -37,7 +44,7 @@ class Killed(Exception):
 
 
 def run(name, out, *, delay=0.0, seed=4, progress=None, **options):
-    strategy = make_strategy(name, SPACE, {"steps": STEPS.get(name, 5), **options})
+    strategy = make_strategy(name, SPACE, {**SETTINGS.get(name, OTHERS), **options})
     return run_search(hash_problem(delay), strategy, seed=seed, out=out, progress=progress)
 
 
@@ -128,7 +135,7 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_continue(tmp_path, whole):
     def progress(_):
         asks.append(1)
         if len(asks) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(RunError, match="continue") as caught:
@@ -146,8 +153,8 @@ def test_ctrl_c_finishes_the_step_and_says_how_to_continue(tmp_path, whole):
 
 def test_the_second_ctrl_c_stops_at_once():
     def progress(_):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)  # to this thread, handled before it returns: two never become one
 
     with pytest.raises(KeyboardInterrupt):
         run("random", None, progress=progress)
@@ -165,7 +172,7 @@ def test_seconds_add_up_over_sessions(tmp_path):
     assert json.loads((tmp_path / "timing.json").read_text()) == first
     second = run("random", tmp_path).seconds
     assert second["total"] > first["total"]
-    assert second["compile"] == first["compile"] > 0
+    assert second["ask"] == first["ask"] > 0
 
 
 def test_another_run_in_the_directory_is_refused_and_the_difference_named(tmp_path, whole):

@@ -74,11 +74,13 @@ def test_events_tell_the_whole_run(tmp_path):
             assert e["jcm"] == first[e["hash"]]
 
 
-def test_the_test_part_is_scored_once_for_the_best():
+def test_the_test_part_is_scored_once_for_the_best_and_the_front():
     made: list[HashScores] = []
     result = run_search(hash_problem(made=made), make_strategy("elitism_preserve", FULL, OPTIONS))
     assert [m.networks for m in made] == [SEARCH, TEST]
-    assert made[1].runs == [[result.best.hash]]
+    (scored,) = made[1].runs
+    assert scored[0] == result.best.hash
+    assert set(scored) == {result.best.hash, *(point.hash for point in result.front)}
 
 
 def test_the_values_are_those_of_the_objective_on_each_part():
@@ -182,10 +184,18 @@ def test_the_best_is_the_first_of_equals():
     assert Archive(events[:1]).best is None
 
 
-@pytest.mark.parametrize(("seed", "budget"), [(-1, None), (0, 0)])
-def test_a_seed_or_budget_out_of_range_is_refused(seed, budget):
-    with pytest.raises(ProxforgeError, match="expected 0 or more"):
-        run_search(hash_problem(), make_strategy("random", TINY), seed=seed, budget=budget)
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"seed": -1}, "expected 0 or more"),
+        ({"budget": 0}, "the budget is 0; expected 1 or more"),
+        ({"patience": 0}, "the patience is 0; expected 1 or more"),
+        ({"seconds": 0.0}, "more than 0"),
+    ],
+)
+def test_a_seed_or_limit_out_of_range_is_refused(limits, words):
+    with pytest.raises(ProxforgeError, match=words):
+        run_search(hash_problem(), make_strategy("random", TINY), **limits)
 
 
 def test_parts_that_share_networks_are_refused():

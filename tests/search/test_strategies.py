@@ -66,7 +66,9 @@ def test_any_strategy(name):
 @pytest.mark.parametrize("budget", [1, 7, 12])
 def test_a_budget_is_kept_exactly(name, budget):
     made: list[HashScores] = []
-    result = run_search(hash_problem(made=made), small(name), budget=budget)
+    endless = make_strategy(name, SPACE, {**FEW, "steps": 1000})
+    result = run_search(hash_problem(made=made), endless, budget=budget)
+    assert result.stopped == "budget"
     assert result.evaluations == budget == sum(map(len, made[0].runs))
 
 

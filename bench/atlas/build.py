@@ -1,0 +1,305 @@
+"""Builds an atlas in steps, each kept in the folder: what was done before a build was stopped is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...grammar.errors import ProxforgeError
+from ...grammar.ops import OPS
+from ...search.correlation import kendall_many, settled
+from ...search.spaces.tree import TreeSpace
+from ...stats_cache.source import Source
+from ...vm.compile import compile_text
+from ...vm.evaluate import Evaluator
+from ...vm.result import Status
+from ..proxies import BASELINES
+from .branches import Branches
+from .files import FORMAT, checksum, load, save, write_json
+from .listing import MATMUL, TIMES, Listing, check_space, list_programs
+from .meetings import Meetings
+from .patterns import JOINS, LAYERS, layered
+from .ranks import CONSTANT, LEFT_OUT, NONFINITE, OK, Order, Ranks, rank_joins, rank_scores, rank_sums
+from .values import Values, branch_values
+
+Array = NDArray[np.float64]
+Told = Callable[[str, float], None]
+
+PARTS = ("search", "test", "all")
+"""The parts of the networks that ranks are kept of."""
+BLOCK = 1 << 17
+"""Joins that are ranked at once."""
+SAMPLE, OF_MATRICES = 20_000, 5_000
+"""Joins whose scores are kept, drawn evenly; and more of those of two matrices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What an atlas is made of. ``targets``: name -> float64 ``[A]``, NaN = not measured; ``split``: search part and
+    test part of the A networks of ``source``. ``layers``: those of `LAYERS` whose programs are listed. ``products``:
+    whether two matrices are joined by * and @, which takes most of the time; else those programs are `LEFT_OUT`.
+    ``about``: what else makes the atlas the one it is, as plain JSON."""
+
+    source: Source
+    targets: Mapping[str, Array]
+    split: tuple[Sequence[int], Sequence[int]]
+    space: TreeSpace
+    about: Mapping[str, Any]
+    layers: tuple[str, ...] = LAYERS
+    products: bool = True
+
+    @property
+    def parts(self) -> tuple[list[int], ...]:
+        """The networks of `PARTS`."""
+        search, test = ([int(i) for i in part] for part in self.split)
+        return search, test, list(range(len(self.source.networks)))
+
+    def settings(self) -> dict[str, Any]:
+        """What makes the atlas the one it is, as plain JSON."""
+        digests = {n: hashlib.sha256(np.asarray(y, "<f8").tobytes()).hexdigest()[:16] for n, y in self.targets.items()}
+        return {
+            "format": FORMAT,
+            **self.about,
+            "source": self.source.key,
+            "space": self.space.describe(),
+            "targets": digests,
+            "layers": list(self.layers),
+            "products": self.products,
+            "parts": dict(zip(PARTS, self.parts, strict=True)),
+        }
+
+
+class Building:
+    """One build in a folder. ``threads``: that rank and join. ``told``: a text and the share of the step done."""
+
+    def __init__(self, task: Task, out: Path, threads: int, backend: str, told: Told) -> None:
+        check_space(task.space)
+        self._task, self._out, self._threads, self._backend, self._told = task, out, threads, backend, told
+        self._work = out / "work"
+        self._seconds: dict[str, float] = {}
+        self._branches = Branches.of(task.space)
+        counts = [network.layers for network in task.source.networks]
+        self._starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        self._order = Order.of([np.asarray(y, np.float64) for y in task.targets.values()], task.parts)
+        for name, untied in zip(task.targets, self._order.untied.T, strict=True):
+            if not untied.all():
+                raise ProxforgeError("config", f"the target '{name}' orders no two networks of one part of the split")
+
+    def run(self) -> dict[str, Any]:
+        """Builds what is missing; the counts, the seconds of each step and the bytes."""
+        self._claim()
+        listing = self._timed("programs", self._listing)
+        values = self._timed("branches", self._values)
+        both = self._branches.matrix[listing.joins[:, 1]] & self._branches.matrix[listing.joins[:, 2]]
+        meeting = np.flatnonzero(both & np.isin(listing.joins[:, 0], (TIMES, MATMUL)))
+        if self._task.products:
+            self._timed("matrices", lambda: self._meet(values, listing.joins[meeting]))
+        self._timed("ranks", lambda: self._rank(listing.joins, values, meeting))
+        self._timed("files", lambda: self._finish(listing))
+        shutil.rmtree(self._work)
+        return self._summary(listing)
+
+    def _timed(self, name: str, step: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        found = step()
+        self._seconds[name] = round(time.perf_counter() - began, 2)
+        return found
+
+    def _claim(self) -> None:
+        """The folder is new, or of a build with the same settings."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        place = self._work / "settings.json"
+        wanted = json.loads(json.dumps(self._task.settings()))
+        if (place.exists() and json.loads(place.read_text()) != wanted) or (self._out / "manifest.json").exists():
+            raise ProxforgeError("atlas", f"{self._out} holds another atlas, or a finished one; choose another folder")
+        write_json(place, wanted)
+
+    def _listing(self) -> Listing:
+        names = ("joins", *(f"programs_{layers}" for layers in LAYERS))
+        if not (self._out / "joins.npy").exists():
+            made = list_programs(self._task.space, self._branches, lambda share: self._told("programs", share))
+            for layers, array in zip(LAYERS, made.programs, strict=True):
+                chosen = array if layers in self._task.layers else array[:0]
+                save(self._out / f"programs_{layers}.npy", chosen)
+            save(self._out / "joins.npy", made.joins)
+        joins, *programs = (load(self._out / f"{name}.npy") for name in names)
+        return Listing(tuple(programs), np.asarray(joins))
+
+    def _values(self) -> Values:
+        places = {name: self._work / f"{name}.npy" for name in ("values", "largest", "moments")}
+        ops_place = self._work / "moments.json"
+        if not ops_place.exists():
+            networks = range(len(self._task.source.networks))
+            made = branch_values(
+                self._task.source, networks, self._branches, self._backend, lambda share: self._told("branches", share)
+            )
+            save(places["values"], made.values)
+            save(places["largest"], made.largest)
+            save(places["moments"], np.stack(list(made.moments.values())))
+            write_json(ops_place, [list(key) for key in made.moments])
+        values, largest, moments = (np.array(load(place)) for place in places.values())
+        keys = [(statistic, op) for statistic, op in json.loads(ops_place.read_text())]
+        return Values(values, largest, dict(zip(keys, moments, strict=True)))
+
+    def _meet(self, values: Values, joins: NDArray[np.int16]) -> None:
+        """A file for each network."""
+        count = len(self._task.source.networks)
+        meetings = Meetings(self._task.source, self._branches, values, self._starts, joins)
+        mine = local()
+        done = 0
+
+        def one(network: int) -> None:
+            nonlocal done
+            place = self._work / f"network_{network:06}.npy"
+            if not place.exists():
+                if not hasattr(mine, "meetings"):
+                    mine.meetings = meetings.again()
+                save(place, mine.meetings.of(network, network))
+            done += 1
+            self._told("matrices", done / count)
+
+        self._each(one, range(count))
+
+    def _each(self, function: Callable[[int], None], items: Sequence[int]) -> None:
+        with ThreadPoolExecutor(self._threads) as pool:
+            for _ in pool.map(function, items):
+                pass
+
+    def _rank(self, joins: NDArray[np.int16], values: Values, meeting: NDArray[np.int64]) -> None:
+        """A file for each block of joins."""
+        sample = self._sample(len(joins), meeting)
+        blocks = range(0, len(joins), BLOCK)
+        sums = [load(place) for place in sorted(self._work.glob("network_*.npy"))]
+        done = 0
+
+        def one(start: int) -> None:
+            nonlocal done
+            place = self._work / f"block_{start:09}.npz"
+            if not place.exists():
+                rows = np.arange(start, min(start + BLOCK, len(joins)))
+                made = self._block(joins, rows, values, meeting, sums, keep=False)
+                mine = sample[(sample >= rows[0]) & (sample <= rows[-1])]
+                scores = self._block(joins, mine, values, meeting, sums, keep=True).scores
+                save(place, status=made.status, agree=made.agree, untied=made.untied, scores=scores)
+            done += 1
+            self._told("ranks", done / len(blocks))
+
+        self._each(one, blocks)
+
+    def _sample(self, joins: int, meeting: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The joins whose scores are kept."""
+        rng = np.random.default_rng(0)
+        even = rng.choice(joins, min(SAMPLE, joins), replace=False)
+        return np.unique(np.concatenate((even, rng.choice(meeting, min(OF_MATRICES, len(meeting)), replace=False))))
+
+    def _block(
+        self, joins: NDArray[np.int16], rows: NDArray[np.int64], values: Values, meeting: NDArray[np.int64],
+        sums: Sequence[NDArray[Any]], *, keep: bool,
+    ) -> Ranks:  # fmt: skip
+        """The ranks of some joins, ascending; ``keep``: their scores too."""
+        made = Ranks.room(len(rows), len(LAYERS), self._order, keep)
+        doubtful = np.zeros(len(rows), np.bool_)
+        met, among, place = np.intersect1d(rows, meeting, assume_unique=True, return_indices=True)
+        others = np.setdiff1d(np.arange(len(rows)), among, assume_unique=True)
+        if len(others):
+            found, doubtful[others] = rank_joins(
+                np.ascontiguousarray(joins[rows[others]]), values.values, values.largest, self._branches.matrix,
+                self._starts, self._order, keep,
+            )  # fmt: skip
+            _put(made, others, found)
+        if not self._task.products:
+            made.status[among] = LEFT_OUT
+        elif len(met):
+            read = np.stack([network[place[0] : place[-1] + 1][place - place[0]] for network in sums])
+            total, highest, size = (np.ascontiguousarray(read[n], np.float64) for n in ("total", "highest", "size"))
+            _put(made, among, rank_sums(total, highest, size, self._starts, self._order, keep))
+            infinite = ~np.isfinite(total)
+            decided = np.all([infinite[part].any(axis=0) for part in self._task.parts[:2]], axis=0)
+            doubtful[among] = read["doubtful"].any(axis=0) & ~decided
+        left = np.flatnonzero(doubtful)
+        if len(left):
+            _put(made, left, self._run(joins[rows[left]]))
+        return made
+
+    def _run(self, joins: NDArray[np.int16]) -> Ranks:
+        """Joins that are no algebra, by the VM."""
+        pool, nodes = self._branches.pool, self._branches.nodes
+        roots = []
+        for number, x, y in joins.tolist():
+            node = pool.apply(OPS[JOINS[number]], nodes[x], nodes[y])
+            roots += [layered(pool, node, layers) for layers in LAYERS]
+        shape = len(joins), len(LAYERS)
+        parts = self._task.parts
+        runs = [Evaluator(self._task.source, part, backend_name=self._backend).run(roots) for part in parts]
+        scores = runs[-1].scores.reshape(*shape, -1)
+        made = rank_scores(scores, self._order)  # whether they differ is the VM's to say
+        for p, run in enumerate(runs):
+            status = run.status.reshape(shape)
+            made.status[:, :, p] = np.where(
+                status == Status.OK, OK, np.where(status == Status.CONSTANT, CONSTANT, NONFINITE)
+            )
+        return made
+
+    def _finish(self, listing: Listing) -> None:
+        """One file of each kind, of all blocks."""
+        blocks = sorted(self._work.glob("block_*.npz"))
+        for name in ("status", "agree", "untied", "scores"):
+            save(self._out / f"{name}.npy", np.concatenate([np.load(place)[name] for place in blocks]))
+            self._told("files", (1 + ("status", "agree", "untied", "scores").index(name)) / 4)
+        both = self._branches.matrix[listing.joins[:, 1]] & self._branches.matrix[listing.joins[:, 2]]
+        meeting = np.flatnonzero(both & np.isin(listing.joins[:, 0], (TIMES, MATMUL)))
+        save(self._out / "sample.npy", self._sample(len(listing.joins), meeting))
+        names = ("joins", *(f"programs_{layers}" for layers in LAYERS), "status", "agree", "untied", "sample", "scores")
+        manifest = {
+            **self._task.settings(),
+            "targets": list(self._task.targets),
+            "masks": list(self._order.mask),
+            "pairs": self._order.untied.tolist(),
+            "counts": self._counts(listing),
+            "baselines": self._baselines(),
+            "seconds": self._seconds,
+            "files": {f"{name}.npy": checksum(self._out / f"{name}.npy") for name in names},
+        }
+        write_json(self._out / "manifest.json", manifest)
+
+    def _baselines(self) -> dict[str, dict[str, float | None]]:
+        """The JCM of what looks at no statistic, on each part."""
+        roots = [compile_text(formula, self._branches.pool).node for formula in BASELINES]
+        found: dict[str, dict[str, float | None]] = {name: {} for name in BASELINES}
+        for part, networks in zip(PARTS, self._task.parts, strict=True):
+            scores = Evaluator(self._task.source, networks, backend_name=self._backend).run(roots).scores
+            targets = np.stack([np.asarray(y, np.float64)[networks] for y in self._task.targets.values()])
+            for name, tau in zip(BASELINES, kendall_many(settled(scores), targets).mean(axis=1).tolist(), strict=True):
+                found[name][part] = None if np.isnan(tau) else tau
+        return found
+
+    def _counts(self, listing: Listing) -> dict[str, Any]:
+        space = self._task.space
+        counts = {
+            layers: {"valid": int(programs["many"].sum(dtype=np.int64)), "distinct": len(programs)}
+            for layers, programs in zip(LAYERS, listing.programs, strict=True)
+            if layers in self._task.layers
+        }
+        return {"raw": space.size(), "typed": space.typed_size(), "joins": len(listing.joins), **counts}
+
+    def _summary(self, listing: Listing) -> dict[str, Any]:
+        size = sum(place.stat().st_size for place in self._out.iterdir())
+        return {**self._counts(listing), "seconds": self._seconds, "bytes": size}
+
+
+def _put(made: Ranks, rows: NDArray[np.int64], found: Ranks) -> None:
+    for name in ("status", "agree", "untied"):
+        getattr(made, name)[rows] = getattr(found, name)
+    if len(made.scores):
+        made.scores[rows] = found.scores

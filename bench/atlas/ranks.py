@@ -1,0 +1,286 @@
+"""From the values of layers to rank correlations: scores, statuses, and tau-b as whole numbers, compiled.
+
+tau-b is a quotient of counts of pairs, so it is kept as these: ``agree`` (concordant less discordant pairs) and
+``untied`` (pairs that differ in the score); the pairs that differ in the target are the same for every program. The
+comparisons of one network with all others are a few words of bits, and a count of pairs is a count of bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from ...grammar.reference import FLOAT32_MAX, FLOAT32_TINY
+from ...search.correlation import DIGITS
+from ...vm.result import SAME
+
+Array = NDArray[np.float64]
+Words = NDArray[np.uint64]
+
+OK, NONFINITE, CONSTANT, LEFT_OUT = range(4)
+"""Why a join has ranks on a part of the networks, or has none."""
+STATUSES = ("ok", "nonfinite", "constant", "left out")
+SMALLEST = 1e-28
+"""An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
+PLUS, MINUS, TIMES = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Parts of A networks and how targets order them, as bits: W words of 64 networks.
+
+    ``member``: bool ``[parts, A]``. ``above``, ``below`` ``[parts, targets, A W]``: of each network the others of
+    the part that it is above, or below, in a target. ``measured`` ``[parts, masks, A W]``: those where both are
+    measured; ``mask``: of each target. ``untied`` ``[parts, targets]``: pairs that differ in the target.
+    """
+
+    member: NDArray[np.bool_]
+    above: Words
+    below: Words
+    measured: Words
+    mask: tuple[int, ...]
+    untied: NDArray[np.int64]
+
+    @staticmethod
+    def of(targets: Sequence[Array], parts: Sequence[Sequence[int]]) -> Order:
+        """``targets``: ``[A]`` each, NaN = not measured. ``parts``: indices of networks."""
+        values = np.stack(targets)
+        count = values.shape[1]
+        member = np.zeros((len(parts), count), np.bool_)
+        for row, part in zip(member, parts, strict=True):
+            row[list(part)] = True
+        known = ~np.isnan(values)
+        masks: dict[bytes, int] = {}
+        mask = tuple(masks.setdefault(row.tobytes(), len(masks)) for row in known)
+        both = member[:, :, None] & member[:, None, :]
+        above = values[:, :, None] > values[:, None, :]
+        below = values[:, :, None] < values[:, None, :]
+        firsts = known[[mask.index(m) for m in range(len(masks))]]
+        together = firsts[:, :, None] & firsts[:, None, :]
+        higher = both[:, None] & above[None]
+        return Order(
+            member,
+            _packed(higher),
+            _packed(both[:, None] & below[None]),
+            _packed(both[:, None] & together[None]),
+            mask,
+            higher.sum(axis=(2, 3)),
+        )
+
+
+def _packed(bits: NDArray[np.bool_]) -> Words:
+    """``[.., A, A]`` -> ``[.., A W]``, network j of a row bit j % 64 of its word j // 64."""
+    pad = -bits.shape[-1] % 64
+    padded = np.concatenate([bits, np.zeros((*bits.shape[:-1], pad), np.bool_)], axis=-1)
+    words = np.packbits(padded, axis=-1, bitorder="little").view("<u8")
+    return np.ascontiguousarray(words.reshape(*bits.shape[:-2], -1))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Of R joins, with each of the L layer reductions, on each of P parts: ``status`` uint8 ``[R, L, P]``, ``agree``
+    ``[R, L, P, targets]``, ``untied`` ``[R, L, P, masks]``. ``scores`` float64 ``[R, L, A]``: empty if not wanted."""
+
+    status: NDArray[np.uint8]
+    agree: NDArray[Any]
+    untied: NDArray[Any]
+    scores: Array
+
+    @staticmethod
+    def room(rows: int, layers: int, order: Order, keep: bool) -> Ranks:
+        """Room for so many."""
+        parts, count = order.member.shape
+        number = np.int16 if count * (count - 1) // 2 < 1 << 15 else np.int32
+        return Ranks(
+            np.zeros((rows, layers, parts), np.uint8),
+            np.zeros((rows, layers, parts, order.above.shape[1]), number),
+            np.zeros((rows, layers, parts, order.measured.shape[1]), number),
+            np.empty((rows if keep else 0, layers, count)),
+        )
+
+
+def rank_joins(
+    joins: NDArray[np.int16], values: Array, largest: Array, matrix: NDArray[np.bool_], starts: Any, order: Order,
+    keep: bool,
+) -> tuple[Ranks, NDArray[np.bool_]]:  # fmt: skip
+    """Joins by + - * whose value in a layer follows from those of the branches, see `values.Values`.
+
+    ``starts``: where the layers of each network begin, and their number, ``[A + 1]``. Also: which joins have elements
+    that may be out of float32's range, so that nothing is known of them.
+    """
+    made = Ranks.room(len(joins), 2, order, keep)
+    doubtful = np.zeros(len(joins), np.bool_)
+    _compiled()["joins"](
+        joins, values, largest, matrix, starts, order.member, order.above, order.below, order.measured, made.status,
+        made.agree, made.untied, made.scores, doubtful,
+    )  # fmt: skip
+    return made, doubtful
+
+
+def rank_sums(sums: Array, highest: Array, total: Array, starts: Any, order: Order, keep: bool) -> Ranks:
+    """Joins of which the sum over the layers of each network is known, ``[A, R]``, and of the absolute values the
+    largest and the sum."""
+    made = Ranks.room(sums.shape[1], 2, order, keep)
+    _compiled()["sums"](
+        sums, highest, total, starts, order.member, order.above, order.below, order.measured, made.status, made.agree,
+        made.untied, made.scores,
+    )  # fmt: skip
+    return made
+
+
+def rank_scores(scores: Array, order: Order) -> Ranks:
+    """Of scores ``[R, L, A]``; whether they differ by more than rounding is not for this to say."""
+    made = Ranks.room(len(scores), scores.shape[1], order, True)
+    made.scores[:] = scores
+    one = np.arange(scores.shape[2] + 1)
+    for k in range(scores.shape[1]):
+        values = np.ascontiguousarray(scores[:, k].T)
+        found = rank_sums(values, np.abs(values), np.abs(values), one, order, False)
+        for name in ("status", "agree", "untied"):
+            getattr(made, name)[:, k] = getattr(found, name)[:, 1]
+    return made
+
+
+def _bits_of(context: Any, word: Any) -> Any:
+    """How many bits of a word are set."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), emit
+
+
+_bits: Any = intrinsic(_bits_of)
+
+
+@cache
+def _compiled() -> Mapping[str, Any]:
+    low_bits = np.int64((1 << (53 - DIGITS)) - 1)
+    half = np.int64(1 << (52 - DIGITS))
+    shift = np.int64(53 - DIGITS)
+    jit = numba.njit(nogil=True, error_model="numpy")
+
+    @jit
+    def ranged(x: float) -> float:
+        if abs(x) > FLOAT32_MAX:
+            return np.inf if x > 0 else -np.inf
+        return 0.0 if abs(x) < FLOAT32_TINY else x
+
+    @jit
+    def rank(score: Any, scale: Any, member: Any, above: Any, below: Any, measured: Any, status: Any, agree: Any,
+             untied: Any, settled: Any, bits: Any) -> None:  # fmt: skip
+        parts, count = member.shape
+        targets, masks, words = above.shape[1], measured.shape[1], len(bits) // count
+        some = False
+        for p in range(parts):
+            low, high, size = np.inf, -np.inf, 0.0
+            finite = True
+            for i in range(count):
+                if member[p, i]:
+                    x = score[i]
+                    finite &= abs(x) < np.inf
+                    low, high, size = min(low, x), max(high, x), max(size, scale[i])
+            if not finite:
+                status[p] = NONFINITE
+            elif high - low <= SAME * size:
+                status[p] = CONSTANT
+            else:
+                status[p] = OK
+                some = True
+        if not some:
+            return
+        number = settled.view(np.int64)
+        settled[:count] = score
+        settled[count:] = np.inf
+        for i in range(count):  # to twelve digits, half to even, as `search.correlation.settled`
+            u = number[i]
+            number[i] = (u + (half - np.int64(1)) + ((u >> shift) & np.int64(1))) & ~low_bits
+        for i in range(count):
+            x = settled[i]
+            for w in range(words):
+                word = np.uint64(0)
+                for j in range(64):
+                    word |= np.uint64(x > settled[64 * w + j]) << np.uint64(j)
+                bits[i * words + w] = word
+        size_of_bits = count * words
+        for p in range(parts):
+            if status[p] != OK:
+                continue
+            for t in range(targets):
+                over, under = above[p, t], below[p, t]
+                total = 0
+                for w in range(size_of_bits):
+                    total += _bits(bits[w] & over[w]) - _bits(bits[w] & under[w])
+                agree[p, t] = total
+            for k in range(masks):
+                both = measured[p, k]
+                total = 0
+                for w in range(size_of_bits):
+                    total += _bits(bits[w] & both[w])
+                untied[p, k] = total
+
+    @jit
+    def joins(rows: Any, values: Any, largest: Any, matrix: Any, starts: Any, member: Any, above: Any, below: Any,
+              measured: Any, status: Any, agree: Any, untied: Any, scores: Any, doubtful: Any) -> None:  # fmt: skip
+        count = len(starts) - 1
+        score, scale = np.empty((2, count)), np.empty((2, count))
+        settled, bits = np.empty(-(-count // 64) * 64), np.empty(above.shape[2], np.uint64)
+        for r in range(len(rows)):
+            op, x, y = rows[r, 0], rows[r, 1], rows[r, 2]
+            of_matrices = matrix[x] or matrix[y]
+            apart = op != TIMES and not of_matrices
+            doubt = False
+            for n in range(count):
+                total, top, size = 0.0, 0.0, 0.0
+                for i in range(starts[n], starts[n + 1]):
+                    a, b = values[x, i], values[y, i]
+                    v = ranged(a + b if op == PLUS else a - b if op == MINUS else a * b)
+                    if of_matrices and abs(a) < np.inf and abs(b) < np.inf:
+                        first = largest[x, i] if matrix[x] else abs(a)
+                        second = largest[y, i] if matrix[y] else abs(b)
+                        bound = first * second if op == TIMES else first + second
+                        doubt |= bound > FLOAT32_MAX or (op == TIMES and v != 0.0 and abs(v) < SMALLEST)
+                        doubt |= op == TIMES and v == 0.0 and a != 0.0 and b != 0.0
+                    one = abs(a) + abs(b) if apart else abs(v)
+                    total += v
+                    top = max(top, one)
+                    size += one
+                score[0, n] = ranged(total / (starts[n + 1] - starts[n]))
+                score[1, n] = ranged(total)
+                scale[0, n] = max(top, abs(score[0, n]))
+                scale[1, n] = max(size, abs(score[1, n]))
+            doubtful[r] = doubt
+            if not doubt:
+                for k in range(2):
+                    rank(score[k], scale[k], member, above, below, measured, status[r, k], agree[r, k], untied[r, k],
+                         settled, bits)  # fmt: skip
+            if len(scores):
+                scores[r] = score
+
+    @jit
+    def sums(total: Any, highest: Any, size: Any, starts: Any, member: Any, above: Any, below: Any, measured: Any,
+             status: Any, agree: Any, untied: Any, scores: Any) -> None:  # fmt: skip
+        count = len(starts) - 1
+        score, scale = np.empty((2, count)), np.empty((2, count))
+        settled, bits = np.empty(-(-count // 64) * 64), np.empty(above.shape[2], np.uint64)
+        for r in range(total.shape[1]):
+            for n in range(count):
+                score[0, n] = ranged(total[n, r] / (starts[n + 1] - starts[n]))
+                score[1, n] = ranged(total[n, r])
+                scale[0, n] = max(highest[n, r], abs(score[0, n]))
+                scale[1, n] = max(size[n, r], abs(score[1, n]))
+            for k in range(2):
+                rank(score[k], scale[k], member, above, below, measured, status[r, k], agree[r, k], untied[r, k],
+                     settled, bits)  # fmt: skip
+            if len(scores):
+                scores[r] = score
+
+    return {"joins": joins, "sums": sums}

@@ -1,0 +1,134 @@
+"""All runs of a comparison: resumable, over several processes, the same runs whatever their number."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+
+from filelock import FileLock, Timeout
+
+from ...grammar.errors import ProxforgeError
+from .group import Group
+from .plan import Plan, Run
+from .worker import Worker
+
+PLAN, RUNS = "plan.json", "runs.jsonl"
+TOGETHER = 60_000
+"""Evaluations of the runs that go in lock-step: as many as a kill can lose."""
+
+Told = Callable[[int, int], None]
+"""Runs done, of how many."""
+
+
+def run_all(
+    plan: Plan,
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    workers: int = 1,
+    told: Told | None = None,
+    group: Group | None = None,
+) -> list[Run]:
+    """Every strategy of the plan with every seed; what is in ``out`` already is not run again.
+
+    ``group``: what runs them, in this process (for scores from elsewhere). A killed comparison continues where it was,
+    up to the runs that were going on. Raises ProxforgeError ``run`` for a directory of another comparison.
+    """
+    with _locked(out):
+        found = _read(plan, out)
+        wanted = [(name, seed) for seed in seeds for name in plan.strategies]
+        left = [pair for pair in wanted if pair not in found]
+        size = max(1, TOGETHER // plan.budgets[-1])
+        size = min(size, -(-len(left) // workers)) if left else 1
+        jobs = [left[i : i + size] for i in range(0, len(left), size)]
+        with (out / RUNS).open("a", encoding="utf-8", newline="\n") as file:
+            lock = threading.Lock()
+
+            def keep(runs: Sequence[Run]) -> None:
+                with lock:
+                    file.write("".join(run.to_line() for run in runs))
+                    file.flush()
+                    found.update({(run.strategy, run.seed): run for run in runs})
+                    if told is not None:
+                        told(sum(pair in found for pair in wanted), len(wanted))
+
+            if told is not None:
+                told(len(wanted) - len(left), len(wanted))
+            if workers == 1 or len(jobs) < 2 or group is not None:
+                here = group
+                for job in jobs:
+                    here = here or Group(plan)
+                    keep(here.run(job))
+            else:
+                _spread(plan, jobs, workers, keep)
+        return [found[pair] for pair in sorted(wanted, key=lambda p: (list(plan.strategies).index(p[0]), p[1]))]
+
+
+def _spread(
+    plan: Plan, jobs: Sequence[list[tuple[str, int]]], workers: int, keep: Callable[[Sequence[Run]], None]
+) -> None:
+    with ExitStack() as stack:
+        free: SimpleQueue[Worker] = SimpleQueue()
+        for _ in range(min(workers, len(jobs))):
+            worker = Worker(plan)
+            stack.callback(worker.close)
+            free.put(worker)
+
+        def do(job: list[tuple[str, int]]) -> None:
+            worker = free.get()
+            keep(worker.run(job))
+            free.put(worker)
+
+        threads = stack.enter_context(ThreadPoolExecutor(min(workers, len(jobs))))
+        todo = [threads.submit(do, job) for job in jobs]
+        try:
+            for done in as_completed(todo):
+                done.result()
+        except BaseException:
+            for waiting in todo:
+                waiting.cancel()
+            stack.pop_all().close()  # ends the workers first: nobody waits for a job of a comparison that failed
+            raise
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / "bench.lock", blocking=False):
+            yield
+    except Timeout:
+        raise ProxforgeError("run", f"another process is running in {out}; wait for it or choose another") from None
+
+
+def _read(plan: Plan, out: Path) -> dict[tuple[str, int], Run]:
+    """The runs that are there. A last line that a kill left half-written is cut off."""
+    path = out / PLAN
+    given = {"settings": plan.settings(), "strategies": {n: dict(o) for n, o in plan.strategies.items()}}
+    try:
+        if path.exists():
+            old = json.loads(path.read_text(encoding="utf-8"))
+            different = [k for k, v in given["settings"].items() if old["settings"].get(k) != v]
+            different += [n for n, o in given["strategies"].items() if old["strategies"].get(n, o) != o]
+            if different:
+                raise ProxforgeError(
+                    "run", f"{out} holds another comparison: {', '.join(different)} differ; choose another directory"
+                )
+            given["strategies"] = {**old["strategies"], **given["strategies"]}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+        log = out / RUNS
+        content = log.read_bytes() if log.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            log.write_bytes(whole)
+        runs = [Run.from_dict(json.loads(line)) for line in whole.decode().splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProxforgeError("run", f"{out} is damaged: {error}; delete it and run again") from error
+    return {(run.strategy, run.seed): run for run in runs}

@@ -1,0 +1,115 @@
+"""Many sessions on one problem, in lock-step: what they ask for is scored together, and never twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from ..grammar.analysis import Analyser
+from ..grammar.canonical import canonical_pool
+from ..grammar.errors import ProxyError
+from ..grammar.expr import Node, Pool
+from .archive import Known
+from .objective import Objective
+from .problem import Problem, Scores
+from .scoring import outcomes
+from .session import Session
+
+ROOM = 300_000
+"""Nodes of a pool before the sessions get a new one: those of all programs do not fit into memory."""
+
+
+class Together:
+    """What sessions share: the pool, the compiler's analysis, the evaluator, and the outcome of every program.
+
+    A session's result does not depend on the others: the analysis and the scores of a program are a function of the
+    program, and each session counts its own evaluations. ``scores``: what runs programs on the search part; the
+    problem's own evaluator if None.
+    """
+
+    def __init__(self, problem: Problem, scores: Scores | None = None) -> None:
+        self.problem = problem
+        self.scored = 0
+        """Programs that were run, once each."""
+        self._scores = problem.evaluator(problem.search) if scores is None else scores
+        self._objective = problem.evaluated()
+        self._analyser = Analyser(problem.known())
+        self._pool = canonical_pool()
+        self._outcomes: dict[bytes, Known] = {}
+        self._refused: dict[bytes, ProxyError | None] = {}
+        self._unknown: dict[bytes, Node] = {}
+
+    @property
+    def pool(self) -> Pool:
+        """Where sessions make their programs."""
+        return self._pool
+
+    def check(self, roots: Sequence[Node]) -> list[ProxyError | None]:
+        """Why each program is rejected, or None, also for those of which it is not known yet, see `_draw`."""
+        self._unknown.update((r.digest, r) for r in roots if r.digest not in self._refused)
+        return [self._refused.get(r.digest) for r in roots]
+
+    def run(self, sessions: Sequence[Session], told: Callable[[Session, float], None] | None = None) -> None:
+        """Runs the sessions, made with `pool` and `check`, until each is over.
+
+        ``told``: is called with a session after each of its steps, and the seconds that the step took it: its own, and
+        its share of the common evaluation.
+        """
+        alive = [s for s in sessions if not s.over]
+        while alive:
+            if len(self._refused) > 20 * ROOM:
+                self._refused = {}
+            if len(self._pool) > ROOM:
+                self._pool = canonical_pool()
+                for session in alive:
+                    session.move(self._pool)
+            spent = self._draw(alive)
+            wanted = [session.new() for session in alive]
+            began = time.perf_counter()
+            self._score(wanted)
+            share = (time.perf_counter() - began) / max(1, sum(map(len, wanted)))
+            for i, session in enumerate(alive):
+                began = time.perf_counter()
+                session.tell({digest: self._outcomes[node.digest] for digest, node in wanted[i].items()})
+                if told is not None:
+                    told(session, spent[i] + share * len(wanted[i]) + time.perf_counter() - began)
+            alive = [s for s in alive if not s.over]
+
+    def _draw(self, sessions: Sequence[Session]) -> list[float]:
+        """Lets the sessions draw, and the seconds that each took.
+
+        Analysing programs one by one takes several times as long as together. So each session draws as if what is not
+        known compiled; then all that is not known is analysed at once, and the sessions that drew a rejected program
+        draw again. As drawing changes nothing, they end with what they would have drawn one by one.
+        """
+        spent = [0.0] * len(sessions)
+        left = list(range(len(sessions)))
+        while left:
+            drawn: list[tuple[int, dict[bytes, Node]]] = []
+            for i in left:
+                began = time.perf_counter()
+                self._unknown = {}
+                sessions[i].draw()
+                drawn.append((i, self._unknown))
+                spent[i] += time.perf_counter() - began
+            began = time.perf_counter()
+            unknown = {digest: node for _, mine in drawn for digest, node in mine.items()}
+            self._refused.update(zip(unknown, self._analyser.check(list(unknown.values())), strict=True))
+            share = (time.perf_counter() - began) / max(1, sum(len(mine) for _, mine in drawn))
+            for i, mine in drawn:
+                spent[i] += share * len(mine)
+            left = [i for i, mine in drawn if any(self._refused[digest] is not None for digest in mine)]
+        return spent
+
+    def _score(self, wanted: Sequence[Mapping[str, Node]]) -> None:
+        new = {n.digest: n for asked in wanted for n in asked.values() if n.digest not in self._outcomes}
+        if new:
+            programs = list(new.values())
+            found = outcomes(self._scores.run(programs), self._objective, programs)
+            self._outcomes.update(zip(new, found, strict=True))
+            self.scored += len(new)
+
+
+def judged(scores: Scores, objective: Objective, programs: Sequence[Node]) -> list[Known]:
+    """The outcomes of programs on other networks, such as those of the test part."""
+    return outcomes(scores.run(programs), objective, programs) if programs else []

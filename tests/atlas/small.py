@@ -1,0 +1,63 @@
+"""Small networks in memory, small tree spaces, and their atlases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from proxforge.bench.atlas.build import Building, Task
+from proxforge.search.spaces import TreeSpace
+from proxforge.stats_cache.memory import MemoryCache
+
+NETWORKS = 14
+SPLIT = (tuple(range(0, NETWORKS, 2)), tuple(range(1, NETWORKS, 2)))
+SPACES = {
+    "scalars": (("qkv.w", "fc1.g"), ("abs", "neg", "mean", "std", "+", "-", "*", "@")),
+    "products": (("qkv.w", "qkv.g"), ("abs", "normalize", "softmax", "sum", "*", "-")),
+    "matmul": (("fc1.w", "fc2.g"), ("relu", "log_softmax", "neg", "max", "@", "+")),
+    "out of range": (("fc1.w", "fc1.g"), ("inv", "square", "exp", "log", "*")),
+}
+
+
+def cache() -> MemoryCache:
+    """Networks of one to three layers; some elements are zero, tiny or large."""
+    rng = np.random.default_rng(3)
+    networks = []
+    for _ in range(NETWORKS):
+        d, m, n = (int(v) for v in rng.integers(2, 6, 3))
+        shapes = {"qkv": (3 * d, d), "fc1": (m, d), "fc2": (d, m), "hidden": (n, m)}
+        layers = int(rng.integers(1, 4))
+        networks.append(
+            {
+                f"{site}.{kind}": [_segment(rng, shape) for _ in range(layers)]
+                for site, shape in shapes.items()
+                for kind in (("a", "g") if site == "hidden" else ("w", "g"))
+            }
+        )
+    return MemoryCache(networks)
+
+
+def _segment(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    made = rng.normal(scale=0.5, size=shape)
+    made[rng.random(shape) < 0.05] = 0.0
+    made[rng.random(shape) < 0.05] *= 1e-12
+    made[rng.random(shape) < 0.05] *= 8.0
+    return made
+
+
+def targets() -> dict[str, np.ndarray]:
+    """Two, the second with a tie and a network without a value."""
+    drawn = np.random.default_rng(4).normal(size=(2, NETWORKS))
+    drawn[1, 3], drawn[1, 5] = np.nan, drawn[1, 7]
+    return dict(zip("ab", drawn, strict=True))
+
+
+def task(name: str, source: MemoryCache | None = None, **more) -> Task:
+    inputs, ops = SPACES[name]
+    source = cache() if source is None else source
+    return Task(source, targets(), SPLIT, TreeSpace(inputs, ops), {"benchmark": "small"}, **more)
+
+
+def build(folder: Path, made: Task, told=lambda step, share: None) -> dict:
+    return Building(made, folder, 2, "cpu", told).run()

@@ -1,0 +1,185 @@
+"""The atlas against plain enumeration by the reference backend, program by program."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+
+from proxforge.bench.atlas.build import PARTS
+from proxforge.bench.atlas.ranks import CONSTANT, NONFINITE, OK
+from proxforge.bench.atlas.store import Atlas
+from proxforge.bench.atlas.verify import verify
+from proxforge.grammar.canonical import canonical_pool
+from proxforge.grammar.errors import ProxforgeError, ProxyError
+from proxforge.grammar.ops import OPS
+from proxforge.grammar.text import text
+from proxforge.search.correlation import kendall_many, settled
+from proxforge.search.spaces import Tree, refusals
+from proxforge.vm.evaluate import Evaluator
+from proxforge.vm.result import Status
+
+from . import small
+
+
+@pytest.fixture(scope="module")
+def source():
+    return small.cache()
+
+
+@pytest.fixture(scope="module")
+def atlases(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("atlas")
+    made = {}
+    for name in small.SPACES:
+        small.build(folder / name, small.task(name, source))
+        made[name] = Atlas(folder / name)
+    return made
+
+
+def enumerated(space, pool):
+    """Canonical hash -> (layer reduction, Score, genotypes) of all that compiles, made one by one."""
+    found = {}
+    for genes in product(space.inputs, space.unary, space.unary, space.inputs, space.unary, space.unary, space.binary):
+        try:
+            mean = space.expression(Tree(genes), pool)
+        except ProxyError:
+            continue
+        base = mean.args[0] if mean.op.name == "neg" else mean
+        other = pool.apply(OPS["layer_sum"], base.args[0])
+        for layer, root in enumerate((mean, other if base is mean else pool.apply(OPS["neg"], other))):
+            if refusals([root])[0] is None:
+                layer, root, many = found.get(root.digest, (layer, root, 0))
+                found[root.digest] = layer, root, many + 1
+    return found
+
+
+@pytest.mark.parametrize("name", small.SPACES)
+def test_every_program_is_there_with_its_genotypes(name, atlases):
+    atlas = atlases[name]
+    wanted = enumerated(atlas.space, canonical_pool())
+    for layer, programs in enumerate(atlas.programs):
+        mine = dict(zip(programs["key"].tolist(), programs["many"].tolist(), strict=True))
+        keys = {int.from_bytes(d[:8], "big"): many for d, (at, _, many) in wanted.items() if at == layer}
+        assert mine == keys
+
+
+def rounding(scores):
+    """Whether some scores are what rounding leaves of 0."""
+    return ((np.abs(scores) < 1e-12 * np.abs(scores).max()) | (np.abs(scores) < 1e-14)).any()
+
+
+@pytest.mark.parametrize("name", small.SPACES)
+def test_every_program_is_ranked_as_the_reference_ranks_it(name, atlases, source):
+    atlas = atlases[name]
+    wanted = enumerated(atlas.space, canonical_pool())
+    roots = [root for _, root, _ in wanted.values()]
+    places = [atlas.lookup(digest) for digest in wanted]
+    skipped = 0
+    for p, part in enumerate((*small.SPLIT, tuple(range(small.NETWORKS)))):
+        targets = np.stack([y[list(part)] for y in small.targets().values()])
+        reference = Evaluator(source, part, backend_name="reference").run(roots)
+        expected = kendall_many(settled(reference.scores), targets)
+        for i, place in enumerate(places):
+            status = atlas.status[place.join, place.layers, p]
+            taus = place.sign * atlas.taus([place.join], place.layers, p)[0]
+            if reference.status[i] in (Status.NAN, Status.INF):
+                assert status == NONFINITE, text(roots[i])
+            elif reference.status[i] == Status.CONSTANT:
+                assert status == CONSTANT, text(roots[i])
+            elif status == CONSTANT or not np.allclose(taus, expected[i], atol=1e-9, equal_nan=True):
+                assert rounding(reference.scores[i]), text(roots[i])
+                skipped += 1
+            else:
+                assert status == OK
+    assert skipped < 0.05 * 3 * len(roots)
+
+
+@pytest.mark.parametrize("name", small.SPACES)
+def test_verify_finds_nothing_wrong(name, atlases, source):
+    found = verify(atlases[name], source, small.targets(), 10_000)
+    assert found.wrong == 0
+    assert found.examples == []
+    assert found.programs == min(10_000, len(atlases[name].joins))
+    assert found.score < 1e-9
+
+
+def test_verify_sees_a_wrong_correlation(atlases, source, tmp_path):
+    atlas = atlases["scalars"]
+    agree = np.array(atlas.agree)
+    agree[:, :, PARTS.index("search"), 0] += 1
+    atlas.agree, kept = agree, atlas.agree
+    try:
+        found = verify(atlas, source, small.targets(), 100)
+    finally:
+        atlas.agree = kept
+    assert found.wrong > 50
+    assert found.examples
+
+
+def test_all_kinds_of_join_are_there(atlases):
+    matrices = {name: set(a.branches.matrix[a.joins[:, 1:]].sum(axis=1).tolist()) for name, a in atlases.items()}
+    assert set.union(*matrices.values()) == {0, 1, 2}
+    assert (atlases["out of range"].status == NONFINITE).any()
+
+
+def test_the_best_are_the_best(atlases):
+    atlas = atlases["products"]
+    rows = [atlas.row(f) for f in atlas.best(20, 0, atlas.layers, {})]
+    values = np.concatenate([atlas.values(layer, 0) for layer in atlas.layers])
+    values = np.sort(values[~np.isnan(values)])[::-1]
+    assert np.allclose([r["jcm_search"] for r in rows], values[:20])
+    assert rows[0]["jcm_search"] == pytest.approx(np.mean(list(rows[0]["taus"]["search"].values())))
+
+
+def test_one_layer_reduction(tmp_path, source):
+    found = small.build(tmp_path / "a", small.task("scalars", source, layers=("sum",)))
+    atlas = Atlas(tmp_path / "a")
+    assert "mean" not in found
+    assert atlas.layers == (1,)
+    assert found["sum"]["distinct"] == len(atlas.programs[1])
+
+
+def test_a_stopped_build_continues_and_gives_the_same(tmp_path, source):
+    class StopError(Exception):
+        pass
+
+    def stop(step, share):
+        if step == "matrices" and share >= 0.5:
+            raise StopError
+
+    with pytest.raises(StopError):
+        small.build(tmp_path / "a", small.task("products", source), stop)
+    with pytest.raises(ProxforgeError, match="not finished"):
+        Atlas(tmp_path / "a")
+    steps = []
+    small.build(tmp_path / "a", small.task("products", source), lambda step, share: steps.append(step))
+    assert "programs" not in steps
+    small.build(tmp_path / "b", small.task("products", source))
+    one, other = (json.loads((tmp_path / n / "manifest.json").read_text()) for n in "ab")
+    assert one["files"] == other["files"]
+
+
+def test_another_build_in_the_folder_is_refused(tmp_path, source):
+    small.build(tmp_path / "a", small.task("scalars", source))
+    with pytest.raises(ProxforgeError, match="another atlas"):
+        small.build(tmp_path / "a", small.task("products", source))
+
+
+def test_a_damaged_file_is_named(tmp_path, source):
+    small.build(tmp_path / "a", small.task("scalars", source))
+    place = tmp_path / "a" / "agree.npy"
+    data = bytearray(place.read_bytes())
+    data[-1] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(ProxforgeError, match=r"agree\.npy is damaged"):
+        Atlas(tmp_path / "a").check()
+
+
+def test_a_join_that_is_no_algebra_is_refused(tmp_path, source):
+    made = small.task("scalars", source)
+    space = type(made.space)(("qkv.w",), ("abs", "/"))
+    with pytest.raises(ProxforgeError, match="not by '/'"):
+        small.build(tmp_path / "a", type(made)(source, made.targets, made.split, space, {}))

@@ -1,0 +1,65 @@
+"""Sessions in lock-step: each ends as it would alone, and a program is scored once for all of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny import hash_problem
+
+from proxforge.search import together
+from proxforge.search.events import dumps
+from proxforge.search.loop import run_search
+from proxforge.search.session import Session
+from proxforge.search.spaces import ExpressionSpace, MemorySpace, TreeSpace
+from proxforge.search.strategies import STRATEGIES, make_strategy
+from proxforge.search.together import Together
+
+INPUTS = ("qkv.w", "fc1.w", "fc2.g")
+SPACES = {
+    "tree": TreeSpace(INPUTS, ("mean", "abs", "log", "log_softmax", "softmax", "sign", "identity", "-", "*")),
+    "expression": ExpressionSpace(INPUTS, ("mean", "abs", "log", "softmax", "sum", "-", "*"), depth=3),
+    "memory": MemorySpace(INPUTS, ("mean", "abs", "log", "softmax", "sum", "-", "*"), length=4),
+}
+BUDGET = 45
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_each_session_ends_as_it_would_alone(space, monkeypatch):
+    """All strategies with two seeds together, in pools that are thrown away again and again."""
+    monkeypatch.setattr(together, "ROOM", 200)
+    made = []
+    shared = Together(hash_problem(made=made))
+    pairs = [(name, seed) for name in STRATEGIES for seed in (0, 1)]
+    strategies = [make_strategy(name, SPACES[space], {"steps": 1000, "population": 10}) for name, _ in pairs]
+    sessions = [
+        Session(strategy, seed=seed, budget=BUDGET, pool=shared.pool, check=shared.check)
+        for strategy, (_, seed) in zip(strategies, pairs, strict=True)
+    ]
+    shared.run(sessions)
+    for strategy, session, (_, seed) in zip(strategies, sessions, pairs, strict=True):
+        alone = run_search(hash_problem(), strategy, seed=seed, budget=BUDGET)
+        assert tuple(session.archive.history) == alone.history
+        assert (session.archive.rejected, session.archive.duplicates) == (alone.rejected, alone.duplicates)
+        assert session.archive.evaluations == BUDGET
+    scored = [digest for run in made[0].runs for digest in run]
+    assert len(scored) == len(set(scored)) == shared.scored < BUDGET * len(pairs)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_session_resumed_from_its_json_goes_on_as_if_nothing_had_been(space, name):
+    strategy = make_strategy(name, SPACES[space], {"steps": 1000, "population": 10})
+    whole = run_search(hash_problem(), strategy, seed=3, budget=BUDGET)
+    first = Session(strategy, seed=3, budget=BUDGET)
+    shared = Together(hash_problem())
+    for _ in range(9):
+        if not first.over:
+            first.ask()
+            shared._score([first.new()])
+            first.tell({digest: shared._outcomes[bytes.fromhex(digest)] for digest in first.new()})
+    second = Session(strategy, seed=3, budget=BUDGET, pool=shared.pool, check=shared.check)
+    second.resume(json.loads(dumps(first.frozen())), list(first.archive.history))
+    assert second.state == first.state
+    shared.run([second])
+    assert tuple(second.archive.history) == whole.history
