@@ -227,7 +227,9 @@ def search(
     choice = Choice(objective) if isinstance(objective, str) else objective
     names = known_targets(truth, targets)
     split = truth.split(split_seed)
+    began = time.perf_counter()
     cache = statistics(truth, drawn_from.inputs, progress=collecting, **collection)
+    collected = time.perf_counter() - began
     about = {"proxforge": __version__, "benchmark": truth.name, "cache": cache.key, "split_seed": split_seed}
     problem = Problem.of(
         cache,
@@ -250,6 +252,9 @@ def search(
         start=start,
         out=out,
         progress=progress,
+    )
+    result = replace(
+        result, seconds={"collect": collected, **result.seconds, "total": collected + result.seconds["total"]}
     )
     if result.best is None:
         return result

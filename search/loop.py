@@ -18,6 +18,7 @@ from ..grammar.canonical import canonical_pool
 from ..grammar.errors import ProxforgeError
 from ..grammar.expr import Node
 from ..grammar.parse import parse
+from ..vm.evaluate import Evaluator
 from .archive import Archive, Known
 from .events import Event
 from .front import front_of
@@ -34,7 +35,7 @@ SCHEMA = 3
 """Part of every run's configuration. Raised when a run's files change, or the numbers that a seed leads to."""
 CHECKPOINT_SECONDS = 0.25
 """Time between checkpoints; replacing a file costs milliseconds, as much as some evaluations."""
-PHASES = ("ask", "evaluate", "correlate", "tell", "files", "total")
+PHASES = ("compile", "evaluate", "correlate", "strategy", "files", "total")
 
 
 @dataclass(frozen=True)
@@ -181,11 +182,16 @@ class _Run:
             ) from error
 
     def _step(self) -> list[Event]:
-        with self._timed("ask"):
+        before = self._session.space.seconds
+        with self._timed("strategy"):
             new = self._session.ask()
         found = self._scored(new)
-        with self._timed("tell"):
-            return self._session.tell(found)
+        with self._timed("strategy"):
+            events = self._session.tell(found)
+        compiling = self._session.space.seconds - before
+        self._clock["strategy"] -= compiling
+        self._clock["compile"] += compiling
+        return events
 
     def _scored(self, new: Mapping[str, Node]) -> dict[str, Known]:
         """The outcome of each new program."""
@@ -213,6 +219,7 @@ class _Run:
             duplicates=archive.duplicates,
             invalid=archive.invalid,
             seconds=self._total(directory),
+            counters=self._evaluator.counters.to_dict() if isinstance(self._evaluator, Evaluator) else {},
             history=tuple(archive.history),
             front=front,
             stopped=stopped,

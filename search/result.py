@@ -49,9 +49,10 @@ class SearchResult:
 
     ``params``: the resolved configuration. ``evaluations``: programs scored, ``invalid`` of them without a value;
     those ``rejected`` by the compiler, which no strategy sees, and ``duplicates`` cost none. ``seconds``: spent in
-    ``ask`` (drawing and compiling), ``evaluate``, ``correlate``, ``tell``, ``files`` and in ``total``. ``history``:
-    every evaluation in order. ``front``: the programs that no other one beats in complexity and value. ``stopped``: why
-    it ended: ``steps``, ``budget``, ``patience``, ``seconds`` or ``callback``.
+    ``collect``, ``compile``, ``evaluate``, ``correlate``, ``strategy``, ``files`` and in ``total``. ``counters``: of the
+    evaluator, in this session (see `vm.evaluate.Counters`). ``history``: every evaluation in order. ``front``: the
+    programs that no other one beats in complexity and value. ``stopped``: why it ended: ``steps``, ``budget``,
+    ``patience``, ``seconds`` or ``callback``.
     """
 
     best: Best | None
@@ -61,6 +62,7 @@ class SearchResult:
     duplicates: int
     invalid: int
     seconds: dict[str, float]
+    counters: dict[str, int] = field(repr=False)
     history: tuple[Event, ...] = field(repr=False)
     front: tuple[Point, ...] = ()
     stopped: str = "steps"
@@ -91,7 +93,7 @@ class SearchResult:
             "front": [asdict(point) for point in self.front],
             "stopped": self.stopped,
         }
-        return found | ({"seconds": self.seconds["total"], "timing": self.seconds} if clock else {})
+        return found | ({"seconds": self.seconds, "counters": self.counters} if clock else {})
 
     def to_frame(self) -> pandas.DataFrame:
         """One row per evaluation: evaluation (from 1), ask, formula, hash, status, jcm, best (so far)."""

@@ -51,7 +51,7 @@ MEASURES: Mapping[str, Measure] = {
             "NWOT",
             "regions",
             "nwot",
-            "Mellor et al., Neural Architecture Search without Training (ICML 2021), section 3",
+            "Mellor et al., Neural Architecture Search without Training (ICML 2021)",
             "published for ReLU; a GELU unit is on where it is given something positive",
             worst=True,
         ),
@@ -59,7 +59,7 @@ MEASURES: Mapping[str, Measure] = {
             "NTK",
             "gradients",
             "ntk_condition",
-            "Chen et al., TE-NAS (ICLR 2021), section 3.1.1",
+            "Chen et al., TE-NAS (ICLR 2021)",
             "minus the condition number; the images of the recipe instead of 64 of the data set, the space's own "
             "initialisation instead of Kaiming's",
             worst=True,
@@ -68,7 +68,7 @@ MEASURES: Mapping[str, Measure] = {
             "LinearRegions",
             "regions",
             "linear_regions",
-            "Chen et al., TE-NAS (ICLR 2021), section 3.1.2",
+            "Chen et al., TE-NAS (ICLR 2021)",
             "regions that a line between two images crosses; the paper counts patterns of a network narrowed to one "
             "channel, which at full width are as many as images",
         ),
@@ -76,7 +76,7 @@ MEASURES: Mapping[str, Measure] = {
             "Zen",
             "regions",
             "zen",
-            "Lin et al., Zen-NAS (ICCV 2021), algorithm 1",
+            "Lin et al., Zen-NAS (ICCV 2021)",
             "absolute values as in the code, the paper writes a Frobenius norm; residual links are kept (the paper "
             "removes them)",
             worst=True,
@@ -85,7 +85,7 @@ MEASURES: Mapping[str, Measure] = {
             "ZiCo",
             "gradients",
             "zico",
-            "Li et al., ZiCo (ICLR 2023), eq. 16",
+            "Li et al., ZiCo (ICLR 2023)",
             "the two halves of the batch as the mini-batches",
         ),
         _one(
@@ -100,7 +100,7 @@ MEASURES: Mapping[str, Measure] = {
             "GradSign",
             "gradients",
             "grad_sign",
-            "Zhang and Jia, GradSign (ICLR 2022), algorithm 1",
+            "Zhang and Jia, GradSign (ICLR 2022)",
             "the images of a batch share BatchNorm's statistics",
         ),
         Measure(
@@ -108,7 +108,7 @@ MEASURES: Mapping[str, Measure] = {
             ("Expressivity", "Progressivity", "Trainability"),
             "az_nas",
             "az_nas",
-            "Lee and Ham, AZ-NAS (CVPR 2024), eq. 1 to 8",
+            "Lee and Ham, AZ-NAS (CVPR 2024)",
             "the three that need a pass; complexity is `flops`. The covariance divides by n (code), not n - 1 (paper): "
             "normalised, no difference",
             worst=True,

@@ -39,7 +39,7 @@ def az_nas(subject: Subject) -> tuple[float, float, float]:
 
 
 def expressivity(rows: Tensor) -> float:
-    """Section 3.1: the entropy of the normalised eigenvalues of the covariance of features ``[n, c]``.
+    """The entropy of the normalised eigenvalues of the covariance of features ``[n, c]``.
 
     The covariance divides by n as in the code, the paper by n - 1; normalised, it is the same.
     """
@@ -50,7 +50,7 @@ def expressivity(rows: Tensor) -> float:
 
 
 def trainability(given: Tensor, out: Tensor, generator: torch.Generator, convolutional: bool) -> float | None:
-    """Section 3.3: 2 - s - 1/s with s the spectral norm of the block's mean Jacobian; 0 where s = 1.
+    """2 - s - 1/s with s the spectral norm of the block's mean Jacobian; 0 where s = 1.
 
     The Jacobian is estimated from the gradient of the input for random signs at the output. A block that passes its
     gradient through unchanged is -inf in a convolutional network and None (left out) in a transformer, as in the code.

@@ -28,7 +28,7 @@ def grasp(subject: Subject) -> float:
 
 
 def grad_sign(subject: Subject) -> float:
-    """Σ_k |Σ_i sign(∂ℓ_i/∂w_k)| over the images i (Zhang and Jia, ICLR 2022, algorithm 1)."""
+    """Σ_k |Σ_i sign(∂ℓ_i/∂w_k)| over the images i (Zhang and Jia, ICLR 2022)."""
     with subject.running() as model:
         w = weights(model)
         losses = F.cross_entropy(logits_of(model(subject.images)), subject.labels, reduction="none")
@@ -40,7 +40,7 @@ def grad_sign(subject: Subject) -> float:
 
 
 def zico(subject: Subject) -> float:
-    """Σ_layers ln Σ_w mean|g| / std(g) over mini-batches (Li et al., ICLR 2023, eq. 16); here the halves of the batch.
+    """Σ_layers ln Σ_w mean|g| / std(g) over mini-batches (Li et al., ICLR 2023); here the halves of the batch.
 
     As in the code: the biased deviation, weights whose gradient does not vary left out, layers without others too.
     """
@@ -84,7 +84,7 @@ def jacobian_covariance(subject: Subject) -> float:
 
 
 def ntk_condition(subject: Subject) -> float:
-    """-λ_max/λ_min of the neural tangent kernel of the images (TE-NAS: Chen et al., ICLR 2021, section 3.1.1).
+    """-λ_max/λ_min of the neural tangent kernel of the images (TE-NAS: Chen et al., ICLR 2021).
 
     As in its code, an image's gradient is that of the sum of its logits, by the weights of convolutions and linear
     maps.

@@ -72,7 +72,7 @@ def nwot(subject: Subject) -> float:
 def linear_regions(subject: Subject) -> float:
     """The number of linear regions on the line between the first two images, as `POINTS` points see them.
 
-    1 + how often a unit switches between neighbouring points. TE-NAS (Chen et al., ICLR 2021, section 3.1.2) counts the
+    1 + how often a unit switches between neighbouring points. TE-NAS (Chen et al., ICLR 2021) counts the
     different patterns of random images of a network narrowed to one channel; at full width every image has a pattern of
     its own and the count is a constant, so the regions that a line crosses are counted (Hanin and Rolnick, 2019).
     """
@@ -84,7 +84,7 @@ def linear_regions(subject: Subject) -> float:
 
 
 def zen(subject: Subject) -> float:
-    """ln E|f(x) - f(x + αε)| + Σ ln sqrt(mean σ²) over the BatchNorms (Lin et al., Zen-NAS, ICCV 2021, algorithm 1).
+    """ln E|f(x) - f(x + αε)| + Σ ln sqrt(mean σ²) over the BatchNorms (Lin et al., Zen-NAS, ICCV 2021).
 
     f: what goes into the pooling before the head (of a network without convolutions: into the head), x and ε standard
     normal, α = 0.01, all weights standard normal. |.|: the sum over an image's features of absolute values, as in the

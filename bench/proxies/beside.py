@@ -1,7 +1,7 @@
 """Objectives for a search of formulas that are to stand in an ensemble, beside what costs nothing.
 
 ``proxforge search --objective proxforge.bench.proxies.beside:flops`` looks for the formula whose ranks, aggregated by
-logarithms with those of the multiply-accumulates (AZ-NAS, eq. 9), order the networks best. Larger is better: the mean
+logarithms with those of the multiply-accumulates (AZ-NAS), order the networks best. Larger is better: the mean
 of Kendall's tau-b over the targets.
 """
 

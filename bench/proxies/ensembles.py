@@ -14,7 +14,7 @@ from ...grammar.types import CONVOLUTION_SITES
 Array = NDArray[np.float64]
 
 RULES = ("log", "linear")
-"""``log``: Σ ln(rank/m), m networks (AZ-NAS, eq. 9); ``linear``: the mean of rank/m."""
+"""``log``: Σ ln(rank/m), m networks (AZ-NAS); ``linear``: the mean of rank/m."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ ENSEMBLES: Mapping[str, Ensemble] = {
             "AZ-NAS",
             "log",
             ("Expressivity", "Progressivity", "Trainability", "flops"),
-            "Lee and Ham (CVPR 2024), eq. 9; without progressivity for Vision Transformers, section 4.1",
+            "Lee and Ham (CVPR 2024); without progressivity for Vision Transformers",
             ("Expressivity", "Trainability", "flops"),
         ),
-        Ensemble("TE-NAS", "linear", ("NTK", "LinearRegions"), "Chen et al. (ICLR 2021), section 3.2: a sum of ranks"),
+        Ensemble("TE-NAS", "linear", ("NTK", "LinearRegions"), "Chen et al. (ICLR 2021): a sum of ranks"),
     )
 }
 """The published ones, by name."""

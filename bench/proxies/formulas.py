@@ -10,7 +10,7 @@ from .published import Published
 
 LINEAR = ("qkv", "proj", "fc1", "fc2")
 """The linear maps of a transformer layer."""
-_LIGHTWEIGHT = "as a proxy: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021), section 3"
+_LIGHTWEIGHT = "as a proxy: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021)"
 _BLOCKS = "over the linear layers of the blocks; patch embedding and head are not collected"
 
 
@@ -59,13 +59,13 @@ FORMULAS: tuple[Published, ...] = (
     _summed(
         "Plain",
         "dot({0}.w, {0}.g)",
-        f"Mozer and Smolensky (NeurIPS 1988); {_LIGHTWEIGHT}",
+        _LIGHTWEIGHT,
         "w * g summed with its sign, as in the code; the Auto-Prox code takes all linear layers, head included",
     ),
     _summed(
         "LogSynFlow",
         "dot(abs({0}.w), log(1 + abs({0}.v)))",
-        "Cavagnero et al., FreeREA (WACV 2023), section 3.2",
+        "Cavagnero et al., FreeREA (WACV 2023)",
         "the logarithm of the gradient plus 1, so that large gradients do not decide the sum",
     ),
     _summed("GradNorm", "frobenius({0}.g)", _LIGHTWEIGHT),
@@ -83,16 +83,14 @@ FORMULAS: tuple[Published, ...] = (
         "the language cannot say (its segments hold all images). Table 1 of Auto-Prox writes (dL/dz)^2 without z",
         "layer_sum(sum(square(act.a * act.g)))",
     ),
-    Published("DSS", f"layer_sum({_DIVERSITY} + {_SALIENCY})", f"{_TFTAS}, eq. 6", _DSS_NOTE),
+    Published("DSS", f"layer_sum({_DIVERSITY} + {_SALIENCY})", _TFTAS, _DSS_NOTE),
     Published(
         "DSS-diversity",
         f"layer_sum({_DIVERSITY})",
-        f"{_TFTAS}, eq. 4, the synaptic diversity",
+        f"{_TFTAS}, the synaptic diversity",
         _DSS_NOTE,
     ),
-    Published(
-        "DSS-saliency", f"layer_sum({_SALIENCY})", f"{_TFTAS}, eq. 5, the synaptic saliency of the MLPs", _DSS_NOTE
-    ),
+    Published("DSS-saliency", f"layer_sum({_SALIENCY})", f"{_TFTAS}, the synaptic saliency of the MLPs", _DSS_NOTE),
     Published(
         "EMQ",
         "mean(softmax(abslog(fc1.v))) * mean(sqrt(relu(fc1.w)))",

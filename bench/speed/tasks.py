@@ -55,17 +55,9 @@ def searches(benchmark: Benchmark, source: Source, seeds: Sequence[int] = (0, 1,
     targets = {name: benchmark.targets[name] for name in benchmark.default_targets}
     found = []
     for seed in seeds:
-        made: list[Evaluator] = []
-
-        def evaluator(networks: Sequence[int], made: list[Evaluator] = made) -> Evaluator:
-            made.append(Evaluator(source, list(networks)))
-            return made[-1]
-
         problem = Problem.of(source, targets, (split[0], split[1]))
-        problem = Problem(evaluator, targets, split[0], split[1], problem.objective, problem.known, problem.facts)
         result = run_search(problem, make_strategy(STRATEGY, TreeSpace(), None), seed=seed, budget=BUDGET)
-        counters = made[0].counters.to_dict()
-        found.append(Search(seed, len(split[0]), result.evaluations, dict(result.seconds), counters))
+        found.append(Search(seed, len(split[0]), result.evaluations, dict(result.seconds), dict(result.counters)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -42,6 +43,7 @@ class ValidSpace(SearchSpace):
 
     What does not pass is drawn again, so the distribution is that of the space, given that the program compiles:
     uniform where the space is. ``pool``: where the programs are made; what is asked for twice is made once.
+    ``seconds``: spent in making and checking programs.
     """
 
     def __init__(self, space: SearchSpace, pool: Pool, check: Check = refusals) -> None:
@@ -51,6 +53,7 @@ class ValidSpace(SearchSpace):
         self._check = check
         self._known: dict[Genotype, Compiled] = {}
         self._refused: list[Compiled] = []
+        self.seconds = 0.0
 
     def compiled(self, genotype: Genotype) -> Compiled:
         """The program, and why it is rejected, if it is."""
@@ -150,6 +153,7 @@ class ValidSpace(SearchSpace):
         return [g for g in genotypes if self._known[g][1] is None]
 
     def _compile(self, genotypes: Sequence[Genotype]) -> None:
+        began = time.perf_counter()
         made: dict[Genotype, Node] = {}
         for genotype in genotypes:
             try:
@@ -158,3 +162,4 @@ class ValidSpace(SearchSpace):
                 self._known[genotype] = None, error
         for (genotype, node), reason in zip(made.items(), self._check(list(made.values())), strict=True):
             self._known[genotype] = node, reason
+        self.seconds += time.perf_counter() - began

@@ -143,7 +143,10 @@ def test_to_dict_and_to_frame():
     assert found["params"]["strategy"] == {"name": "random", "steps": 8, "population": 6}
     assert found["params"]["seed"] == 1
     assert found["params"]["benchmark"] == "hash"
-    assert found["seconds"] == result.seconds["total"] >= sum(v for k, v in result.seconds.items() if k != "total")
+    assert found["seconds"] == result.seconds
+    assert set(found["seconds"]) == {"compile", "evaluate", "correlate", "strategy", "files", "total"}
+    assert found["seconds"]["total"] >= sum(v for k, v in found["seconds"].items() if k != "total")
+    assert all(v >= 0 for v in found["seconds"].values())
     frame = result.to_frame()
     assert list(frame["evaluation"]) == list(range(1, result.evaluations + 1))
     assert frame["best"].iloc[-1] == frame["jcm"].max() == result.best.jcm_search
