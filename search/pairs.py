@@ -45,11 +45,12 @@ def _compiled() -> Callable[[Array, Array, Array, Array, Array], None]:
     import numba
 
     table: Any = numba.types.float64[:, ::1]
+    given: Any = numba.types.Array(numba.types.float64, 2, "C", readonly=True)  # what can be written to is taken as well
     compiler: Any = numba.njit
     for keep in (True, False):
         try:  # whole numbers add up to the same in any order, so the sums may be vectors
             made: Callable[..., None] = compiler(
-                [(table,) * 5], cache=keep, nogil=True, error_model="numpy", fastmath={"reassoc"}
+                [(given, given, table, table, table)], cache=keep, nogil=True, error_model="numpy", fastmath={"reassoc"}
             )(_count)
             return made
         except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full

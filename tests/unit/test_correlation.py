@@ -215,3 +215,11 @@ def test_very_many_networks_give_the_same(monkeypatch):
 def test_shapes_that_do_not_fit(many):
     with pytest.raises(ValueError, match=r"expected x \[P, A\]"):
         many(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_arrays_that_cannot_be_written_to_are_taken():
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 12))
+    expected = kendall_many(x, y)
+    for array in (x, y):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(kendall_many(x, y), expected)
