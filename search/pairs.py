@@ -45,7 +45,7 @@ def _compiled() -> Callable[[Array, Array, Array, Array, Array], None]:
     import numba
 
     table: Any = numba.types.float64[:, ::1]
-    given: Any = numba.types.Array(numba.types.float64, 2, "C", readonly=True)  # what can be written to is taken as well
+    given: Any = numba.types.Array(numba.types.float64, 2, "C", readonly=True)  # any is taken
     compiler: Any = numba.njit
     for keep in (True, False):
         try:  # whole numbers add up to the same in any order, so the sums may be vectors

@@ -49,8 +49,8 @@ class SearchResult:
 
     ``params``: the resolved configuration. ``evaluations``: programs scored, ``invalid`` of them without a value;
     those ``rejected`` by the compiler, which no strategy sees, and ``duplicates`` cost none. ``seconds``: spent in
-    ``collect``, ``compile``, ``evaluate``, ``correlate``, ``strategy``, ``files`` and in ``total``. ``counters``: of the
-    evaluator, in this session (see `vm.evaluate.Counters`). ``history``: every evaluation in order. ``front``: the
+    ``collect``, ``compile``, ``evaluate``, ``correlate``, ``strategy``, ``files`` and in ``total``. ``counters``: of
+    the evaluator, in this session (see `vm.evaluate.Counters`). ``history``: every evaluation in order. ``front``: the
     programs that no other one beats in complexity and value. ``stopped``: why it ended: ``steps``, ``budget``,
     ``patience``, ``seconds`` or ``callback``.
     """

@@ -151,7 +151,7 @@ def test_every_published_proxy_is_what_torch_computes(recipe):
     found = score_network(recipe, wanted)
     for s in wanted:
         expected = over(layers, SUMS[s.label]) if s.label in SUMS else OTHERS[s.label](layers)
-        assert found[s.key].value == pytest.approx(expected, rel=2e-5), s.label
+        assert found[s.key].value == pytest.approx(expected, rel=2e-5, abs=2e-6), s.label  # Plain's terms cancel
 
 
 def test_every_published_proxy_says_where_it_stands():
