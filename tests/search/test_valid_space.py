@@ -118,8 +118,8 @@ def test_a_strategy_sees_only_programs_that_compile(name, space):
             told.extend(evaluated)
             return super().tell(state, evaluated)
 
-    strategy = Watched(space, make_strategy(name, space, OPTIONS).config)
-    results = [run_search(hash_problem(), strategy, seed=seed) for seed in range(5, 7)]
+    strategy = Watched(space, make_strategy(name, space, {**OPTIONS, "population": 30}).config)
+    results = [run_search(hash_problem(), strategy, seed=seed) for seed in range(5, 8)]
     pool = canonical_pool()
     assert all(compiles(space.expression(e.genotype, pool)) for e in told)
     assert sum(r.asked for r in results) == len(told) + sum(r.rejected for r in results)
