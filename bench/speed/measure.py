@@ -15,6 +15,7 @@ from .workloads import Workload, evolved_workload, expected, random_workload
 
 TOLERANCE = 1e-3
 """The largest relative difference of a mean from that in float64; float32 engines add up in float32."""
+OURS = ("proxforge", "proxforge-float32")
 SECONDS = 20.0
 """An engine that needs longer for its repeats gets fewer, one at least."""
 
@@ -97,7 +98,8 @@ def _measured(
             prepared = prepare(workload, count)
             means = prepared.means()
             seconds = time.perf_counter() - began
-            wrong = ~(np.abs(means - wanted) <= TOLERANCE * np.abs(wanted))
+            # in float32 a difference can be 0, and its logarithm infinite: then there is nothing to compare
+            wrong = ~((np.abs(means - wanted) <= TOLERANCE * np.abs(wanted)) | (np.isinf(means) & (engine not in OURS)))
             assert not wrong.any(), (engine, [str(t) for t, w in zip(workload.trees, wrong, strict=True) if w][:3])
             prepared.run()  # once more: what was compiled is loaded, what is remembered is remembered
             ready[engine, count] = prepared, seconds
