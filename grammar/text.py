@@ -94,7 +94,7 @@ class _Writer:
         """The op and its operands as people write them: -(a - b) is b - a, and -2 + a is a - 2."""
         parts = [written[id(a)] for a in node.args]
         first = node.args[0]
-        if node.op.name == "neg" and parts[0][1] == OPS["-"].precedence:  # a sum or difference that has no name
+        if node.op.name == "neg" and first.op.name in ("+", "-") and parts[0][1] == OPS["-"].precedence:  # no name
             a, b = first.args
             if first.op.name == "-":
                 return OPS["-"], [written[id(b)], written[id(a)]]

@@ -212,3 +212,17 @@ def test_latex_of_every_op_is_balanced(name):
     assert shown.count(r"\left") == shown.count(r"\right")
     assert "{0}" not in shown
     assert "W_" in shown
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("inner", ["+", "-"])
+def test_repeated_signs_before_a_sum_can_be_written(times, inner):
+    """No canonical form, but a space draws it."""
+    pool = Pool()
+    node = pool.apply(OPS[inner], pool.statistic("qkv.w"), pool.statistic("qkv.g"))
+    for _ in range(times):
+        node = pool.apply(OPS["neg"], node)
+    root = pool.score(node)
+    assert latex(root)
+    written, expected = parse(text(root)), parse(f"{'-' * times}(qkv.w {inner} qkv.g)")
+    assert written.digest == expected.digest

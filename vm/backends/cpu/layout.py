@@ -70,6 +70,8 @@ def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
     tile_rows = np.maximum(1, np.round(TYPICAL * scale / width).astype(np.int64))
     tile_rows = np.minimum(tile_rows, np.maximum(1, WIDEST * scale // width))
     job_rows = np.maximum(1, JOB // (width * tile_rows)) * tile_rows
+    each = -(-rows // -(-rows // job_rows))  # jobs of one segment are of about one size
+    job_rows = -(-each // tile_rows) * tile_rows
     strips = -(-rows // job_rows)
     each = blocks * strips
     layer = np.repeat(np.arange(len(rows)), each)
