@@ -123,7 +123,7 @@ def proxy_table(
     wanted = scorers(labels, ensembles, family)
     journal = None if out is None else Path(out) / JOURNAL
     numbers = tuple(range(seeds))
-    values = network_scores(recipe, wanted, numbers, journal=journal, batch=batch, workers=workers, progress=progress)
+    values = network_scores(recipe, wanted, numbers, path=journal, batch=batch, workers=workers, progress=progress)
     by_label = {s.label: s for s in wanted}
     columns = [column(by_label[label], values, len(recipe.archs), numbers) for label in labels]
     members = {label: column(s, values, len(recipe.archs), numbers) for label, s in by_label.items()}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from ..grammar.errors import ProxforgeError
 from ..stats_cache.inputs import Batch
 from ..stats_cache.recipe import Recipe
+from .journal import journal
 from .measures.scoring import Scored, Scorer, score_network
+from .pool import pool
 
 Values = dict[tuple[int, int], dict[str, Scored]]
 """(network, seed) -> scorer key -> score."""
@@ -36,32 +35,34 @@ def network_scores(
     wanted: Sequence[Scorer],
     seeds: Sequence[int],
     *,
-    journal: Path | None = None,
+    path: Path | None = None,
     batch: Batch | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Values:
     """The scores of all networks of the recipe, initialised from each of the seeds.
 
-    ``journal``: a file of JSON lines; what it holds is not computed again, whatever the proxies it was begun with.
+    ``path``: a journal of JSON lines; what it holds is not computed again, whatever the proxies it was begun with.
     ``workers``: processes, of one thread each. Raises ProxforgeError ``file`` for a journal of another recipe.
     """
-    known = {} if journal is None else _begin(journal, recipe)
-    units = []
-    for seed in seeds:
-        for network, arch in enumerate(recipe.archs):
-            have = known.get((network, seed), {})
-            missing = tuple(s for s in wanted if s.key not in have)
-            if missing:
-                units.append(Unit(network, seed, replace(recipe, archs=(arch,), seed=seed), missing))
-    total = len(seeds) * len(recipe.archs)
-    if progress is not None:
-        progress(total - len(units), total)
-    with nullcontext(None) if journal is None else journal.open("a", encoding="utf-8") as lines:
-        for done, (unit, scored) in enumerate(_run(units, batch, workers), start=total - len(units) + 1):
-            known.setdefault((unit.network, unit.seed), {}).update(scored)
-            if lines is not None:
-                _append(lines, unit, scored)
+    header = {"format": FORMAT, "networks and input": replace(recipe, seed=0).key}
+    with journal(path, header, _read, "a journal of scores") as lines:
+        known: Values = {}
+        for unit, scored in lines.rows:
+            known.setdefault(unit, {}).update(scored)
+        units = []
+        for seed in seeds:
+            for network, arch in enumerate(recipe.archs):
+                have = known.get((network, seed), {})
+                missing = tuple(s for s in wanted if s.key not in have)
+                if missing:
+                    units.append(Unit(network, seed, replace(recipe, archs=(arch,), seed=seed), missing))
+        total = len(seeds) * len(recipe.archs)
+        if progress is not None:
+            progress(total - len(units), total)
+        for done, (new, scored) in enumerate(_run(units, batch, workers), start=total - len(units) + 1):
+            known.setdefault((new.network, new.seed), {}).update(scored)
+            lines.append(_row(new, scored))
             if progress is not None:
                 progress(done, total)
     return known
@@ -77,22 +78,15 @@ def _run(units: Sequence[Unit], batch: Batch | None, workers: int) -> Iterator[t
         for unit in units:
             yield unit, run_unit(unit, batch)
         return
-    from concurrent.futures import as_completed
-
-    from .truth.train import _pool
-
-    with _pool(workers) as pool:
-        running = {pool.submit(run_unit, unit, batch): unit for unit in units}
+    with pool(workers) as processes:
+        running = {processes.submit(run_unit, unit, batch): unit for unit in units}
         for future in as_completed(running):
             yield running[future], future.result()
 
 
-def _append(lines: TextIO, unit: Unit, scored: Mapping[str, Scored]) -> None:
-    """One line, forced to disk."""
+def _row(unit: Unit, scored: Mapping[str, Scored]) -> dict[str, Any]:
     values = {key: [number_text(s.value), round(s.ms, 3), s.reason] for key, s in scored.items()}
-    lines.write(json.dumps({"network": unit.network, "seed": unit.seed, "scores": values}) + "\n")
-    lines.flush()
-    os.fsync(lines.fileno())
+    return {"network": unit.network, "seed": unit.seed, "scores": values}
 
 
 def number_text(value: float) -> float | str:
@@ -100,29 +94,9 @@ def number_text(value: float) -> float | str:
     return value if math.isfinite(value) else repr(value)
 
 
-def _begin(journal: Path, recipe: Recipe) -> Values:
-    """What the journal holds; a new one where there is none."""
-    header = {"format": FORMAT, "recipe": replace(recipe, seed=0).key}
-    if not journal.exists() or journal.stat().st_size == 0:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
-    whole, _, cut = journal.read_text(encoding="utf-8").rpartition("\n")
-    try:
-        first, *rest = [json.loads(line) for line in whole.split("\n")]
-        found: Values = {}
-        for row in rest:
-            scores = {key: Scored(float(v), float(ms), str(why)) for key, (v, ms, why) in row["scores"].items()}
-            found.setdefault((int(row["network"]), int(row["seed"])), {}).update(scores)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{journal} is no journal of scores ({error!r}): delete it, or choose another folder"
-        raise ProxforgeError("file", message) from error
-    if first != header:
-        message = f"{journal} was begun with other networks or another input: delete it, or choose another folder"
-        raise ProxforgeError("file", message)
-    if cut:  # a line without its end was being written when the run was killed
-        journal.write_text(whole + "\n", encoding="utf-8")
-    return found
+def _read(row: Any) -> tuple[tuple[int, int], dict[str, Scored]]:
+    scores = {key: Scored(float(v), float(ms), str(why)) for key, (v, ms, why) in row["scores"].items()}
+    return (int(row["network"]), int(row["seed"])), scores
 
 
 def document(value: float | None) -> Any:

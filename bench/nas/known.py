@@ -13,13 +13,13 @@ from ...grammar.errors import ProxforgeError
 from ...stats_cache.inputs import Batch
 from ...stats_cache.recipe import Recipe
 from ...stats_cache.spaces.budget import Budget
-from ..measures.scoring import family_of, scorers
+from ..measures.scoring import family_of
 from ..proxies.ensembles import Ensemble
 from ..proxy_tables import JOURNAL
 from ..proxy_tables_values import network_scores
 from ..truth.base import Benchmark
 from .regret import regrets
-from .run import Candidate, Found, by_score
+from .run import Candidate, Found, by_score, scorers_of
 
 
 def search_benchmark(
@@ -39,18 +39,13 @@ def search_benchmark(
     """
     began = time.perf_counter()
     family = family_of(recipe)
-    wanted = scorers((), (ensemble,), family)
-    unusable = [s.label for s in wanted if s.proxy is None and s.measure is None]
-    if unusable:
-        raise ProxforgeError("usage", f"{unusable[0]} reads what networks of {recipe.space} do not have")
+    wanted = scorers_of(recipe, ensemble)
     sizes = [family.size(arch, recipe.classes) for arch in recipe.archs]
     inside = [i for i, size in enumerate(sizes) if budget.allows(size)]
     if len(inside) < 2:
         raise ProxforgeError("space", f"{len(inside)} networks of {benchmark.name} have {budget}; choose a wider range")
-    journal = None if out is None else Path(out) / JOURNAL
-    values = network_scores(
-        recipe, wanted, (recipe.seed,), journal=journal, batch=batch, workers=workers, progress=progress
-    )
+    path = None if out is None else Path(out) / JOURNAL
+    values = network_scores(recipe, wanted, (recipe.seed,), path=path, batch=batch, workers=workers, progress=progress)
     history = tuple(
         Candidate(recipe.archs[i], {s.label: values[i, recipe.seed][s.key].value for s in wanted}) for i in inside
     )

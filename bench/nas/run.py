@@ -6,11 +6,10 @@ line of a journal. So a run that was killed continues, and ends with what it wou
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ from ...search.correlation import settled
 from ...stats_cache.inputs import Batch
 from ...stats_cache.recipe import Recipe, canonical
 from ...stats_cache.spaces.budget import Budget
+from ..journal import journal
 from ..measures.scoring import Scorer, family_of, score_network, scorers
+from ..pool import pool
 from ..proxies.ensembles import Ensemble, aggregate
 from ..proxy_tables_values import document, number_text
 
@@ -88,6 +89,15 @@ def by_score(ensemble: Ensemble, labels: Sequence[str], history: Sequence[Candid
     return table[0] if len(labels) == 1 else aggregate(table, ensemble.rule)
 
 
+def scorers_of(recipe: Recipe, ensemble: Ensemble) -> list[Scorer]:
+    """What computes the ensemble's scores. ProxforgeError ``usage`` where the recipe's networks lack what it reads."""
+    wanted = scorers((), (ensemble,), family_of(recipe))
+    for scorer in wanted:
+        if scorer.proxy is None and scorer.measure is None:
+            raise ProxforgeError("usage", f"{scorer.label} reads what networks of {recipe.space} do not have")
+    return wanted
+
+
 def run_nas(
     recipe: Recipe,
     ensemble: Ensemble,
@@ -105,11 +115,8 @@ def run_nas(
     processes for random draws; evolution is one step after another. Raises ProxforgeError, ProxyError.
     """
     family = family_of(recipe)
-    wanted = scorers((), (ensemble,), family)
+    wanted = scorers_of(recipe, ensemble)
     labels = [s.label for s in wanted]
-    unusable = [s.label for s in wanted if s.proxy is None and s.measure is None]
-    if unusable:
-        raise ProxforgeError("usage", f"{unusable[0]} reads what networks of {recipe.space} do not have")
     header = {
         "recipe": replace(recipe, archs=({},)).to_json(),
         "options": {k: v for k, v in asdict(options).items() if k != "samples"},
@@ -118,42 +125,33 @@ def run_nas(
         "rule": ensemble.rule,
     }
     began = time.perf_counter()
-    journal = None if out is None else Path(out) / HISTORY
-    history, spent = ([], 0.0) if journal is None else read_history(journal, header)
-    del history[options.samples :]
-    known = {canonical(c.arch): c.scores for c in history}
+    path = None if out is None else Path(out) / HISTORY
+    with journal(path, header, _line, "a history of a search") as lines, _mapper(workers) as run:
+        spent = max((seconds for _, seconds in lines.rows), default=0.0)
+        history = [candidate for candidate, _ in lines.rows[: options.samples]]
+        known = {canonical(c.arch): c.scores for c in history}
 
-    def candidate(step: int) -> dict[str, Any]:
-        rng = np.random.default_rng([options.seed, step])
-        if options.strategy == "random" or step < options.initial:
-            return family.sample_within(rng, budget, recipe.classes)
-        totals = np.nan_to_num(by_score(ensemble, labels, history), nan=-np.inf)
-        best = np.argsort(-totals, kind="stable")[: options.population]
-        return family.mutate_within(history[int(rng.choice(best))].arch, rng, budget, recipe.classes)
+        def candidate(step: int) -> dict[str, Any]:
+            rng = np.random.default_rng([options.seed, step])
+            if options.strategy == "random" or step < options.initial:
+                return family.sample_within(rng, budget, recipe.classes)
+            totals = np.nan_to_num(by_score(ensemble, labels, history), nan=-np.inf)
+            best = np.argsort(-totals, kind="stable")[: options.population]
+            return family.mutate_within(history[int(rng.choice(best))].arch, rng, budget, recipe.classes)
 
-    with (
-        nullcontext(None) if journal is None else journal.open("a", encoding="utf-8") as lines,
-        _mapper(workers) as run,
-    ):
         while len(history) < options.samples:
             step = len(history)
-            last = (
-                options.samples
-                if options.strategy == "random"
-                else max(step + 1, min(options.initial, options.samples))
-            )
-            chunk = [candidate(i) for i in range(step, min(step + 8 * workers, last))]
+            drawn = options.samples if options.strategy == "random" else min(options.initial, options.samples)
+            chunk = [candidate(i) for i in range(step, min(step + 8 * workers, max(step + 1, drawn)))]
             new = list({canonical(arch): arch for arch in chunk if canonical(arch) not in known}.items())
             tasks = [(replace(recipe, archs=(arch,)), wanted, batch) for _, arch in new]
             for (name, _), scores in zip(new, run(tasks), strict=True):
                 known[name] = scores
+            seconds = round(spent + time.perf_counter() - began, 3)
             for arch in chunk:
                 history.append(Candidate(arch, known[canonical(arch)]))
-                if lines is not None:
-                    seconds = round(spent + time.perf_counter() - began, 3)
-                    values = {label: number_text(v) for label, v in history[-1].scores.items()}
-                    lines.write(json.dumps({"arch": arch, "scores": values, "seconds": seconds}) + "\n")
-                    lines.flush()
+                values = {label: number_text(v) for label, v in history[-1].scores.items()}
+                lines.append({"arch": arch, "scores": values, "seconds": seconds})
             if progress is not None:
                 progress(len(history), options.samples)
     return Found(tuple(history), by_score(ensemble, labels, history), spent + time.perf_counter() - began)
@@ -169,46 +167,18 @@ def score_task(task: Task) -> dict[str, float]:
     return {s.label: found[s.key].value for s in wanted}
 
 
-class _mapper:
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[[Sequence[Task]], Iterator[dict[str, float]]]]:
     """Runs tasks in order, here or in worker processes."""
-
-    def __init__(self, workers: int) -> None:
-        from ..truth.train import _pool
-
-        self._context = nullcontext(None) if workers == 1 else _pool(workers)
-
-    def __enter__(self) -> Callable[[Sequence[Task]], Any]:
-        pool = self._context.__enter__()
-        return lambda tasks: map(score_task, tasks) if pool is None else pool.map(score_task, tasks)
-
-    def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
+    if workers == 1:
+        yield lambda tasks: map(score_task, tasks)
+        return
+    with pool(workers) as processes:
+        yield lambda tasks: processes.map(score_task, tasks)
 
 
-def read_history(journal: Path, header: Mapping[str, Any]) -> tuple[list[Candidate], float]:
-    """The candidates of a journal that was begun with these settings and the seconds spent; a new one if none is there.
-
-    Raises ProxforgeError ``file`` for a journal of another run.
-    """
-    text = journal.read_text(encoding="utf-8") if journal.exists() else ""
-    whole, _, cut = text.rpartition("\n")
-    if not whole:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return [], 0.0
-    try:
-        first, *rest = [json.loads(line) for line in whole.split("\n")]
-        found = [Candidate(r["arch"], {k: float(v) for k, v in r["scores"].items()}) for r in rest]
-        spent = max((float(r["seconds"]) for r in rest), default=0.0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProxforgeError(
-            "file", f"{journal} is no history of a search ({error!r}): choose another folder"
-        ) from error
-    if first != json.loads(json.dumps(header)):
-        raise ProxforgeError("file", f"{journal} was begun with other settings: choose another folder")
-    if cut:
-        journal.write_text(whole + "\n", encoding="utf-8")
-    return found, spent
+def _line(row: Any) -> tuple[Candidate, float]:
+    return Candidate(row["arch"], {k: float(v) for k, v in row["scores"].items()}), float(row["seconds"])
 
 
 def plain(scores: Mapping[str, float]) -> dict[str, float | None]:

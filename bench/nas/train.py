@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...grammar.errors import ProxforgeError
 from ...stats_cache.recipe import canonical
+from ..journal import journal
 from ..truth.recipe import TARGETS, DigitsRecipe, train_network, train_teacher
 
 Array = NDArray[np.float64]
@@ -58,21 +57,19 @@ def compare(
     journal, which is continued. Raises ProxforgeError without scikit-learn, which carries the images.
     """
     recipe = DigitsRecipe() if recipe is None else recipe
-    journal = None if out is None else Path(out) / TRAINED
-    header = json.loads(canonical(asdict(recipe)))
-    known = {} if journal is None else _begin(journal, header)
+    path = None if out is None else Path(out) / TRAINED
     networks = [*winners, *picks]
-    units = list({(canonical(arch), seed): (arch, seed) for seed in range(1, seeds + 1) for arch in networks}.items())
-    missing = [unit for unit in units if unit[0] not in known]
-    logits = train_teacher(recipe)[1] if missing else None
-    for done, (key, (arch, seed)) in enumerate(missing, start=len(units) - len(missing) + 1):
-        assert logits is not None
-        known[key] = train_network(dict(arch), seed, recipe, logits)
-        if journal is not None:
-            with journal.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"arch": key[0], "seed": seed, "accuracy": known[key]}) + "\n")
-        if progress is not None:
-            progress(done, len(units))
+    units = {(canonical(arch), seed): (arch, seed) for seed in range(1, seeds + 1) for arch in networks}
+    with journal(path, asdict(recipe), _training, "a journal of trainings") as lines:
+        known = dict(lines.rows)
+        missing = [unit for unit in units.items() if unit[0] not in known]
+        logits = train_teacher(recipe)[1] if missing else None
+        for done, (key, (arch, seed)) in enumerate(missing, start=len(units) - len(missing) + 1):
+            assert logits is not None
+            known[key] = train_network(dict(arch), seed, recipe, logits)
+            lines.append({"arch": key[0], "seed": seed, "accuracy": known[key]})
+            if progress is not None:
+                progress(done, len(units))
 
     def means(archs: Sequence[Mapping[str, Any]], target: str) -> Array:
         return np.array(
@@ -102,21 +99,5 @@ def compared(target: str, winners: Array, picks: Array, seeds: int) -> Compared:
     )
 
 
-def _begin(journal: Path, header: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, float]]:
-    if not journal.exists() or not journal.read_text(encoding="utf-8").strip():
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
-    whole, _, cut = journal.read_text(encoding="utf-8").rpartition("\n")
-    try:
-        first, *rest = [json.loads(line) for line in whole.split("\n")]
-        found = {(r["arch"], int(r["seed"])): {t: float(r["accuracy"][t]) for t in TARGETS} for r in rest}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProxforgeError(
-            "file", f"{journal} is no journal of trainings ({error!r}): choose another folder"
-        ) from error
-    if first != header:
-        raise ProxforgeError("file", f"{journal} was begun with another recipe: choose another folder")
-    if cut:
-        journal.write_text(whole + "\n", encoding="utf-8")
-    return found
+def _training(row: Any) -> tuple[tuple[str, int], dict[str, float]]:
+    return (row["arch"], int(row["seed"])), {t: float(row["accuracy"][t]) for t in TARGETS}

@@ -123,13 +123,13 @@ class Run:
         """The best after so many evaluations."""
         return next((s for s in reversed(self.best) if s.evaluations <= evaluations), None)
 
-    def to_line(self) -> str:
-        """A line of JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False) + "\n"
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Run:
-        """The inverse of `to_line`, parsed. TypeError or KeyError for anything else."""
+        """The inverse of `to_dict`. TypeError or KeyError for anything else."""
         return Run(**{**value, "best": tuple(Step(**s) for s in value["best"])})
 
 

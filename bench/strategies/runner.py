@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
 
 from filelock import FileLock, Timeout
 
 from ...grammar.errors import ProxforgeError
+from ..journal import append, replacing, whole_lines
 from .group import Group
 from .plan import Plan, Run
-from .worker import Worker
+from .worker import results
 
 PLAN, RUNS = "plan.json", "runs.jsonl"
 TOGETHER = 60_000
@@ -46,54 +44,32 @@ def run_all(
         size = max(1, TOGETHER // plan.budgets[-1])
         size = min(size, -(-len(left) // workers)) if left else 1
         jobs = [left[i : i + size] for i in range(0, len(left), size)]
-        with (out / RUNS).open("a", encoding="utf-8", newline="\n") as file:
-            lock = threading.Lock()
-
-            def keep(runs: Sequence[Run]) -> None:
-                with lock:
-                    file.write("".join(run.to_line() for run in runs))
-                    file.flush()
-                    found.update({(run.strategy, run.seed): run for run in runs})
-                    if told is not None:
-                        told(sum(pair in found for pair in wanted), len(wanted))
-
-            if told is not None:
-                told(len(wanted) - len(left), len(wanted))
-            if workers == 1 or len(jobs) < 2 or group is not None:
-                here = group
-                for job in jobs:
-                    here = here or Group(plan)
-                    keep(here.run(job))
-            else:
-                _spread(plan, jobs, workers, keep)
+        if told is not None:
+            told(len(wanted) - len(left), len(wanted))
+        with (
+            (out / RUNS).open("a", encoding="utf-8", newline="\n") as file,
+            _results(plan, jobs, workers, group) as made,
+        ):
+            for runs in made:
+                append(file, [run.to_dict() for run in runs])
+                found.update({(run.strategy, run.seed): run for run in runs})
+                if told is not None:
+                    told(sum(pair in found for pair in wanted), len(wanted))
         return [found[pair] for pair in sorted(wanted, key=lambda p: (list(plan.strategies).index(p[0]), p[1]))]
 
 
-def _spread(
-    plan: Plan, jobs: Sequence[list[tuple[str, int]]], workers: int, keep: Callable[[Sequence[Run]], None]
-) -> None:
-    with ExitStack() as stack:
-        free: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(min(workers, len(jobs))):
-            worker = Worker(plan)
-            stack.callback(worker.close)
-            free.put(worker)
-
-        def do(job: list[tuple[str, int]]) -> None:
-            worker = free.get()
-            keep(worker.run(job))
-            free.put(worker)
-
-        threads = stack.enter_context(ThreadPoolExecutor(min(workers, len(jobs))))
-        todo = [threads.submit(do, job) for job in jobs]
-        try:
-            for done in as_completed(todo):
-                done.result()
-        except BaseException:
-            for waiting in todo:
-                waiting.cancel()
-            stack.pop_all().close()  # ends the workers first: nobody waits for a job of a comparison that failed
-            raise
+@contextmanager
+def _results(
+    plan: Plan, jobs: Sequence[Sequence[tuple[str, int]]], workers: int, group: Group | None
+) -> Iterator[Iterator[list[Run]]]:
+    if workers > 1 and len(jobs) > 1 and group is None:
+        with results(plan, jobs, min(workers, len(jobs))) as made:
+            yield made
+    elif jobs:
+        here = group or Group(plan)
+        yield (here.run(job) for job in jobs)
+    else:
+        yield iter(())
 
 
 @contextmanager
@@ -120,15 +96,9 @@ def _read(plan: Plan, out: Path) -> dict[tuple[str, int], Run]:
                     "run", f"{out} holds another comparison: {', '.join(different)} differ; choose another directory"
                 )
             given["strategies"] = {**old["strategies"], **given["strategies"]}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-        log = out / RUNS
-        content = log.read_bytes() if log.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            log.write_bytes(whole)
-        runs = [Run.from_dict(json.loads(line)) for line in whole.decode().splitlines()]
+        with replacing(path) as file:
+            file.write(json.dumps(given, indent=1) + "\n")
+        runs = [Run.from_dict(json.loads(line)) for line in whole_lines(out / RUNS)]
     except (ValueError, KeyError, TypeError) as error:
         raise ProxforgeError("run", f"{out} is damaged: {error}; delete it and run again") from error
     return {(run.strategy, run.seed): run for run in runs}

@@ -1,75 +1,48 @@
-"""A worker process: the plan in the first line of its input, then groups of runs; gone when the input ends."""
+"""A worker process of a comparison: it is sent the plan, then asked for groups of runs."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
-from ...grammar.errors import ProxforgeError
+from ...stats_cache.processes import Process, serve, spread
 from .group import Group
 from .plan import Plan, Run
 
+Pairs = Sequence[tuple[str, int]]
+"""(strategy, seed)."""
 
-class Worker:
-    """The caller's end of one worker process."""
 
-    def __init__(self, plan: Plan) -> None:
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-            environment[f"{library}_NUM_THREADS"] = "1"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        self._send(plan.to_dict())
+def results(plan: Plan, jobs: Sequence[Pairs], processes: int) -> AbstractContextManager[Iterator[list[Run]]]:
+    """The runs of the jobs as they come, see `Group.run`. ProxforgeError ``worker`` when a process has ended."""
 
-    def run(self, pairs: Sequence[tuple[str, int]]) -> list[Run]:
-        """See `Group.run`. ProxforgeError ``system`` when the process has ended."""
-        assert self._process.stdout is not None
-        self._send([list(pair) for pair in pairs])
-        line = self._process.stdout.readline()
-        if not line:
-            raise ProxforgeError(
-                "system", f"a worker process ended (exit status {self._process.wait()}); use fewer workers"
-            )
-        answer = json.loads(line)
-        if "error" in answer:
-            raise ProxforgeError(answer["error"]["kind"], answer["error"]["message"])
-        return [Run.from_dict(run) for run in answer["runs"]]
+    def start() -> Process:
+        process = Process(__name__)
+        process.send(plan.to_dict())
+        return process
 
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.terminate()
-        self._process.communicate()
+    return spread(jobs, processes, start, _run)
 
-    def _send(self, value: object) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(value) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            message = f"a worker process ended (exit status {self._process.wait()}); use fewer workers"
-            raise ProxforgeError("system", message) from error
+
+def _run(process: Process, pairs: Pairs) -> list[Run]:
+    answer = process.ask([list(pair) for pair in pairs], "a worker process ended (exit status {}); use fewer workers")
+    return [Run.from_dict(run) for run in answer]
+
+
+class _Answers:
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._group: Group | None = None
+
+    def __call__(self, value: Any) -> list[dict[str, Any]] | None:
+        if self._plan is None:
+            self._plan = Plan.from_dict(value)
+            return None
+        self._group = self._group or Group(self._plan)
+        return [run.to_dict() for run in self._group.run([(name, seed) for name, seed in value])]
 
 
 def main() -> None:
     """The worker's end."""
-    group: Group | None = None
-    for line in sys.stdin:
-        value = json.loads(line)
-        try:
-            if group is None:
-                group = Group(Plan.from_dict(value))
-                continue
-            runs = group.run([(name, seed) for name, seed in value])
-            answer: dict[str, object] = {"runs": [json.loads(run.to_line()) for run in runs]}
-        except ProxforgeError as error:
-            answer = {"error": {"kind": error.kind, "message": error.message}}
-        print(json.dumps(answer), flush=True)
+    serve(_Answers())

@@ -10,14 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import platform
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from ...grammar.errors import ProxforgeError
+from ..journal import journal, replacing
+from ..pool import pool
 from .digits import noise_ceiling
 from .recipe import TARGETS, DigitsRecipe, architectures, load_data, train_network, train_teacher
 
@@ -65,26 +62,26 @@ def train_digits(
         raise ProxforgeError("file", f"{str(out)!r} is no name for a file; expected one such as digits.json")
     split = _split(recipe)
     versions = _versions()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ProxforgeError("file", f"cannot write {out}: {error.strerror}; choose another place") from error
-    journal = out.with_name(out.name + "l")
-    units = _begin(journal, {"recipe": _fingerprint(recipe), "versions": versions})
-    wanted = [(network, seed) for seed in range(1, seeds + 1) for network in range(networks)]
-    missing = [unit for unit in wanted if unit not in units]
-    if progress is not None:
-        progress(len(wanted) - len(missing), len(wanted))
-    with _pool(workers) as pool, journal.open("a", encoding="utf-8") as lines:
-        teacher_accuracy, logits = pool.submit(train_teacher, recipe).result()
-        running: dict[Future[dict[str, float]], tuple[int, int]] = {
-            pool.submit(train_network, archs[network], seed, recipe, logits): (network, seed)
+    header = {"recipe": _fingerprint(recipe), "versions": versions}
+    path = out.with_name(out.name + "l")
+    with (
+        journal(path, header, _unit, "the begun training of 'digits'", kind="data") as lines,
+        pool(workers) as processes,
+    ):
+        units: Units = dict(lines.rows)
+        wanted = [(network, seed) for seed in range(1, seeds + 1) for network in range(networks)]
+        missing = [unit for unit in wanted if unit not in units]
+        if progress is not None:
+            progress(len(wanted) - len(missing), len(wanted))
+        teacher_accuracy, logits = processes.submit(train_teacher, recipe).result()
+        running = {
+            processes.submit(train_network, archs[network], seed, recipe, logits): (network, seed)
             for network, seed in missing
         }
         for done, future in enumerate(as_completed(running), start=len(wanted) - len(missing) + 1):
             network, seed = running[future]
             units[network, seed] = future.result()
-            _append(lines, {"network": network, "seed": seed, **units[network, seed]})
+            lines.append({"network": network, "seed": seed, **units[network, seed]})
             if progress is not None:
                 progress(done, len(wanted))
     rows = [
@@ -127,88 +124,17 @@ def _fingerprint(recipe: DigitsRecipe) -> str:
     return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _begin(journal: Path, header: dict[str, Any]) -> Units:
-    """The finished units of a journal that was begun with this header; a new journal when there is none."""
-    text = journal.read_text(encoding="utf-8") if journal.exists() else ""
-    whole, _, _ = text.rpartition("\n")  # a line without its end was being written when the run was killed
-    if not whole:
-        with _replacing(journal) as lines:
-            lines.write(json.dumps(header) + "\n")
-        return {}
-    try:
-        first, *rest = [json.loads(line) for line in whole.split("\n")]
-        units = {(int(row["network"]), int(row["seed"])): {t: float(row[t]) for t in TARGETS} for row in rest}
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"{journal} is not the begun training of 'digits' ({error!r}): delete it to start anew"
-        raise ProxforgeError("data", message) from error
-    if first != header:
-        message = f"{journal} was begun with {first}, this run has {header}: delete it, or write elsewhere"
-        raise ProxforgeError("data", message)
-    if len(whole) + 1 < len(text):
-        with _replacing(journal) as lines:
-            lines.write(whole + "\n")
-    return units
-
-
-def _append(lines: Any, row: dict[str, Any]) -> None:
-    """One line, forced to disk."""
-    lines.write(json.dumps(row) + "\n")
-    lines.flush()
-    os.fsync(lines.fileno())
+def _unit(row: Any) -> tuple[tuple[int, int], dict[str, float]]:
+    return (int(row["network"]), int(row["seed"])), {t: float(row[t]) for t in TARGETS}
 
 
 def _write(out: Path, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The ground truth, one entry a line: a change of one network is a change of one line."""
-    with _replacing(out) as file:
+    with replacing(out) as file:
         file.write("{\n")
         for key, value in head.items():
             file.write(f"{json.dumps(key)}: {json.dumps(value)},\n")
         file.write('"networks": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]\n}\n")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A file to write that takes the place of ``path`` when it is whole and on disk, and not before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes of one thread each; what has not started is given up when the block is left by an exception.
-
-    Raises ProxforgeError when a worker was killed.
-    """
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        message = "a training process was killed (too little memory?): run the command again, it continues"
-        raise ProxforgeError("worker", message) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """In a worker: one thread for torch, and an end when the parent ends, even by SIGKILL."""
-    import torch
-
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from proxforge.bench.atlas.build import Building, Task
 from proxforge.search.spaces import TreeSpace
 from proxforge.stats_cache.memory import MemoryCache
+from tests.small_networks import small_networks
 
 NETWORKS = 14
 SPLIT = (tuple(range(0, NETWORKS, 2)), tuple(range(1, NETWORKS, 2)))
@@ -22,20 +23,7 @@ SPACES = {
 
 def cache() -> MemoryCache:
     """Networks of one to three layers; some elements are zero, tiny or large."""
-    rng = np.random.default_rng(3)
-    networks = []
-    for _ in range(NETWORKS):
-        d, m, n = (int(v) for v in rng.integers(2, 6, 3))
-        shapes = {"qkv": (3 * d, d), "fc1": (m, d), "fc2": (d, m), "hidden": (n, m)}
-        layers = int(rng.integers(1, 4))
-        networks.append(
-            {
-                f"{site}.{kind}": [_segment(rng, shape) for _ in range(layers)]
-                for site, shape in shapes.items()
-                for kind in (("a", "g") if site == "hidden" else ("w", "g"))
-            }
-        )
-    return MemoryCache(networks)
+    return small_networks(3, NETWORKS, _segment)
 
 
 def _segment(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

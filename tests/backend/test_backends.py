@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxforge.bench.agreement.programs import SHAPES
 from proxforge.grammar.errors import ProxforgeError, ProxyError
 from proxforge.grammar.expr import Node, Pool
 from proxforge.grammar.ops import OPS, Op
@@ -24,7 +25,6 @@ from tests.rounding import reference_run, rounding
 BOUND = 1e-9
 """Relative to the largest score: the torch backend computes in float64, so far below the promised 1e-5."""
 
-SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (1, 1, 1, 2), (5, 7, 1, 2), (4, 6, 5, 4)]
 SOURCES = {
     "normal": random_source(1, SHAPES),
     "small": random_source(2, SHAPES, scale=1e-12),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxforge.bench.agreement.programs import SHAPES, hostile_sources
 from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.errors import ProxforgeError
 from proxforge.grammar.expr import Node, Pool
@@ -33,31 +34,7 @@ from tests.random_programs import random_score, random_source
 BOUND = 1e-10
 """Relative to the largest score: the tiles are float64, so far below the promised 1e-5."""
 
-SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (1, 1, 1, 2), (5, 7, 1, 2), (4, 6, 5, 4)]
-EDGES = [(7, 9, 15, 1), (8, 16, 17, 1), (3, 1537, 3, 1), (16, 64, 33, 2), (1, 3073, 65, 1), (5, 767, 171, 1)]
-"""Around the widths of a vector (8, 16), of a tile (1536) and of a job (131,072 elements)."""
-
-
-def broken() -> MemoryCache:
-    """Segments in which an element is NaN or infinite."""
-    source = random_source(6, SHAPES[:2])
-    made = []
-    for network in source.networks:
-        found = {}
-        for i, s in enumerate(sorted(source.statistics)):
-            found[s] = [np.array(source.read(network.index, s, k)) for k in range(network.layers)]
-            found[s][0].flat[i % found[s][0].size] = (np.nan, np.inf, -np.inf)[i % 3]
-        made.append(found)
-    return MemoryCache(made, [n.size for n in source.networks])
-
-
-SOURCES = {
-    "normal": random_source(1, SHAPES),
-    "small": random_source(2, SHAPES, scale=1e-12),
-    "special": random_source(3, SHAPES, special=True),
-    "edges": random_source(4, EDGES),
-    "broken": broken(),
-}
+SOURCES = hostile_sources()
 
 
 def operands(pool: Pool, op: Op, kinds: tuple[Kind, ...]) -> list[tuple[Node, ...]]:

@@ -78,7 +78,7 @@ def test_a_killed_run_continues(tmp_path, options, monkeypatch):
     assert len(scored) <= 5
     assert again.history == whole.history
     assert again.seconds >= float(json.loads(lines[7])["seconds"])
-    with pytest.raises(ProxforgeError, match="other settings"):
+    with pytest.raises(ProxforgeError, match="was begun with options"):
         run_nas(MICRO, DEPTH, replace(options, seed=9), BUDGET, out=tmp_path)
     more = run_nas(MICRO, DEPTH, replace(options, samples=14), BUDGET, out=tmp_path)
     assert more.history[:12] == whole.history

@@ -250,14 +250,14 @@ def test_two_processes_fill_one_cache(tmp_path, whole):
 
 SCRIPT = """
 import sys
-from proxforge.stats_cache import worker, collect
+from proxforge.stats_cache import collect, processes
 from toy_space import ALL, recipe
-start = worker.subprocess.Popen
+start = processes.subprocess.Popen
 def popen(*args, **keywords):
     process = start(*args, **keywords)
     print(process.pid, flush=True)
     return process
-worker.subprocess.Popen = popen
+processes.subprocess.Popen = popen
 collect(recipe(24), ALL, sys.argv[1], workers=2, progress=lambda p: print("done", p.done, flush=True))
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 from proxforge.search.problem import Problem
 from proxforge.stats_cache.memory import MemoryCache
 from proxforge.vm.result import judge
+from tests.small_networks import small_networks
 
 NETWORKS = 20
 SEARCH, TEST = tuple(range(0, NETWORKS, 2)), tuple(range(1, NETWORKS, 2))
@@ -23,20 +24,7 @@ def targets() -> dict[str, np.ndarray]:
 
 def cache() -> MemoryCache:
     """Networks of one to three layers, all of the statistics that Auto-Prox reads."""
-    rng = np.random.default_rng(12)
-    networks = []
-    for _ in range(NETWORKS):
-        d, m, n = (int(v) for v in rng.integers(2, 6, 3))
-        shapes = {"qkv": (3 * d, d), "fc1": (m, d), "fc2": (d, m), "hidden": (n, m)}
-        layers = int(rng.integers(1, 4))
-        networks.append(
-            {
-                f"{site}.{kind}": [rng.normal(scale=0.3, size=shape) for _ in range(layers)]
-                for site, shape in shapes.items()
-                for kind in (("a", "g") if site == "hidden" else ("w", "g"))
-            }
-        )
-    return MemoryCache(networks)
+    return small_networks(12, NETWORKS, lambda rng, shape: rng.normal(scale=0.3, size=shape))
 
 
 def real_problem(backend: str = "reference") -> Problem:

@@ -30,7 +30,7 @@ def test_the_best_at_some_time_is_the_last_step_before_it():
     one = RUNS[0]
     assert one.at(0) is None
     assert [one.at(n).evaluations for n in (1, 9, 10, 49, 50, 1000)] == [1, 1, 10, 10, 50, 50]
-    assert Run.from_dict(json.loads(one.to_line())) == one
+    assert Run.from_dict(json.loads(json.dumps(one.to_dict()))) == one
 
 
 def test_significance_is_that_of_mann_and_whitney_on_the_test_part():
