@@ -44,6 +44,10 @@ class Archive:
         """The outcome of the program with that canonical hash, if it was evaluated."""
         return self._known.get(digest)
 
+    def better(self, value: float) -> bool:
+        """Whether the value is above all so far."""
+        return self.best is None or self.best.jcm is None or value > self.best.jcm
+
     def add(self, event: Event) -> None:
         """Counts the event; an evaluation is remembered."""
         if event.status == DUPLICATE:
@@ -61,6 +65,6 @@ class Archive:
             self._known[event.hash] = Known(event.jcm, event.status)
         if event.jcm is None:
             self.invalid += 1
-        elif self.best is None or self.best.jcm is None or event.jcm > self.best.jcm:
+        elif self.better(event.jcm):
             self.best = event
             self.stale = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,20 +44,24 @@ class Probes:
         self._first, self._second = np.triu_indices(PROBES, 1)
         self._pool = canonical_pool()
         self._known: dict[bytes, NDArray[np.int8]] = {}
+        self._digests: WeakKeyDictionary[SearchSpace, dict[Genotype, bytes]] = WeakKeyDictionary()
 
     def orders(self, space: SearchSpace, genotypes: Sequence[Genotype]) -> Array:
         """``[P, PAIRS]``; all 0 where a program has no score on the probes, or one score for all."""
         if len(self._pool) > MEMORY or len(self._known) > MEMORY:
             self._pool, self._known = canonical_pool(), {}
-        nodes = [space.expression(g, self._pool) for g in genotypes]
-        new = list({n.digest: n for n in nodes if n.digest not in self._known}.values())
+            self._digests.clear()
+        digests = self._digests.setdefault(space.unchecked, {})
+        nodes = {g: space.expression(g, self._pool) for g in genotypes if g not in digests}
+        digests.update((g, node.digest) for g, node in nodes.items())
+        new = list({n.digest: n for n in nodes.values() if n.digest not in self._known}.values())
         if new:
             result = self._evaluator.run(new)
             scores = np.where((result.status == Status.OK)[:, None], result.scores, 0.0)
             scores = settled(scores)
             signs = np.sign(scores[:, self._first] - scores[:, self._second]).astype(np.int8)
             self._known.update(zip([n.digest for n in new], signs, strict=True))
-        found = np.stack([self._known[n.digest] for n in nodes]).astype(np.float64)
+        found = np.stack([self._known[digests[g]] for g in genotypes]).astype(np.float64)
         return np.asarray(found / np.sqrt(np.maximum((found != 0).sum(axis=1, keepdims=True), 1)))
 
 

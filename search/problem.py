@@ -39,10 +39,11 @@ class Problem:
     ``evaluator``: indices of networks -> what scores programs on them. ``targets``: name -> float64 ``[A]`` of all
     networks, NaN = not measured. ``search``, ``test``: indices of the two parts; the test part is scored once, for the
     best programs of the run. ``objective``: targets and facts of some networks -> what is maximised there. ``known``:
-    what the compiler may know of the statistics of the search part. ``facts``: the networks' own, name -> float64
-    ``[A]`` of all networks. ``sample``: networks that judge one evaluation, drawn with ``sample_seed`` (see `Sampled`);
-    None: the whole search part. ``about``: what else makes the run the one it is (benchmark, cache key, split seed,
-    backend), as plain JSON.
+    what the compiler may know of the statistics of the search part. ``valued``: whether a program is known to have a
+    score on the search part, where that can be looked up: it is not analysed then. ``facts``: the networks' own, name
+    -> float64 ``[A]`` of all networks. ``sample``: networks that judge one evaluation, drawn with ``sample_seed`` (see
+    `Sampled`); None: the whole search part. ``about``: what else makes the run the one it is (benchmark, cache key,
+    split seed, backend), as plain JSON.
     """
 
     evaluator: Callable[[Sequence[int]], Scores]
@@ -51,6 +52,7 @@ class Problem:
     test: Sequence[int]
     objective: Factory = jcm
     known: Callable[[], Known] = nothing_known
+    valued: Callable[[Node], bool] | None = None
     facts: Mapping[str, Array] = field(default_factory=dict)
     sample: int | None = None
     sample_seed: int = 0
@@ -88,7 +90,7 @@ class Problem:
 
         facts = {f: np.array([getattr(n.size, f) for n in source.networks], np.float64) for f in NETWORK_FACTS}
         factory: Factory = (lambda chosen, _: JCM(chosen, weights)) if objective is None else objective
-        return Problem(evaluator, targets, *split, factory, known, facts, sample, sample_seed, about or {})
+        return Problem(evaluator, targets, *split, factory, known, None, facts, sample, sample_seed, about or {})
 
     def judge(self, part: Sequence[int]) -> Objective:
         """The objective on some of the networks."""

@@ -31,7 +31,8 @@ class Session:
 
     ``check``: why a program is rejected; ``pool``: where the programs are made. ``start``: genotypes that take the
     places of the first candidates of the first ask. ``patience``: evaluations without a better best after which it is
-    over. In turn `ask`, then `tell` with the outcomes of what it gave, until it is `over`.
+    over. ``brief``: events name the formula of a better best alone (where no log is kept, for writing takes time). In
+    turn `ask`, then `tell` with the outcomes of what it gave, until it is `over`.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Session:
         start: Sequence[Genotype] = (),
         pool: Pool | None = None,
         check: Check = refusals,
+        brief: bool = False,
     ) -> None:
         self.pool = canonical_pool() if pool is None else pool
         self.space = ValidSpace(strategy.space, self.pool, check)
         self.strategy = strategy.over(self.space)
         self.seed, self.budget, self.patience = seed, budget, patience
         self.start = tuple(start)
+        self.brief = brief
         self.asks = 0
         self.archive = Archive()
         self.state = strategy.init()
@@ -167,22 +170,24 @@ class Session:
 
     def _rejected(self, index: int, compiled: Compiled) -> Event:
         node, error = compiled
-        formula, digest = (None, None) if node is None else (text(node), hash_of(node))
+        formula, digest = (None, None) if node is None or self.brief else (text(node), hash_of(node))
         return Event(self.asks, index, REJECTED, None if error is None else error.kind, formula, digest, None)
 
     def _event(self, index: int, compiled: Compiled, outcomes: Mapping[str, Known]) -> Event | None:
         node, error = compiled
         if node is None or error is not None:
             return self._rejected(index, compiled)
-        formula, digest = text(node), hash_of(node)
-        nodes = len(topological([node]))
-        known = self._known(node, digest)
-        if known is not None:
-            return Event(self.asks, index, DUPLICATE, None, formula, digest, known.value, nodes)
-        if digest not in outcomes:
-            return None
-        found = outcomes[digest]
-        return Event(self.asks, index, found.status, None, formula, digest, found.value, nodes)
+        digest = hash_of(node)
+        found, status = self._known(node, digest), DUPLICATE
+        if found is None:
+            if digest not in outcomes:
+                return None
+            found = outcomes[digest]
+            status = found.status
+        formula, nodes = None, None
+        if not self.brief or (found.value is not None and self.archive.better(found.value)):
+            formula, nodes = text(node), len(topological([node]))
+        return Event(self.asks, index, status, None, formula, digest, found.value, nodes)
 
     def _told(self, genotype: Genotype, node: Node | None, event: Event) -> Evaluated:
         known = None if node is None or event.hash is None else self._known(node, event.hash)

@@ -34,6 +34,7 @@ class Together:
         self._scores = problem.evaluator(problem.search) if scores is None else scores
         self._objective = problem.evaluated()
         self._analyser = Analyser(problem.known())
+        self._valued = problem.valued
         self._pool = canonical_pool()
         self._outcomes: dict[bytes, Known] = {}
         self._refused: dict[bytes, ProxyError | None] = {}
@@ -46,7 +47,12 @@ class Together:
 
     def check(self, roots: Sequence[Node]) -> list[ProxyError | None]:
         """Why each program is rejected, or None, also for those of which it is not known yet, see `_draw`."""
-        self._unknown.update((r.digest, r) for r in roots if r.digest not in self._refused)
+        for root in roots:
+            if root.digest not in self._refused:
+                if self._valued is not None and self._valued(root):
+                    self._refused[root.digest] = None
+                else:
+                    self._unknown[root.digest] = root
         return [self._refused.get(r.digest) for r in roots]
 
     def run(self, sessions: Sequence[Session], told: Callable[[Session, float], None] | None = None) -> None:

@@ -13,10 +13,14 @@ from ...grammar.expr import Node
 from ...search.problem import Problem
 from ...vm.result import Result, Status
 from .build import PARTS
+from .patterns import LAYERS
 from .ranks import CONSTANT, OK
-from .store import Atlas
+from .store import Atlas, Found
 
 Array = NDArray[np.float64]
+
+MEMORY = 500_000
+"""Places of programs that are remembered at most."""
 
 
 class AtlasScores:
@@ -27,6 +31,7 @@ class AtlasScores:
 
     def __init__(self, atlas: Atlas, part: int) -> None:
         self._atlas, self._part = atlas, part
+        self._known: dict[bytes, Found] = {}
         self._networks = len(atlas.manifest["parts"][PARTS[part]])
 
     def run(self, roots: Sequence[Node]) -> Result:
@@ -37,17 +42,38 @@ class AtlasScores:
 
     def values(self, roots: Sequence[Node]) -> tuple[Array, NDArray[np.uint8]]:
         """The JCM of Scores, NaN where there is none, and their `Status`."""
-        values, status = np.full(len(roots), np.nan), np.zeros(len(roots), np.uint8)
-        for i, root in enumerate(roots):
-            found = self._atlas.lookup(root.digest)
-            if found is None:
+        found = []
+        for root in roots:
+            place = self._find(root)
+            if place is None:
                 raise ProxforgeError("atlas", f"the atlas in {self._atlas.folder} has no program {root.digest.hex()}")
-            code = int(self._atlas.status[found.join, found.layers, self._part])
-            if code == OK:
-                values[i] = found.sign * float(self._atlas.jcm([found.join], found.layers, self._part)[0])
-            else:
-                status[i] = Status.CONSTANT if code == CONSTANT else Status.NAN
-        return values, status
+            found.append(place)
+        join, layers, sign = np.array([(f.join, f.layers, f.sign) for f in found], np.int64).reshape(-1, 3).T
+        codes = np.array([self._code(f) for f in found], np.uint8)
+        values = np.full(len(roots), np.nan)
+        for layer in range(len(LAYERS)):
+            chosen = (codes == OK) & (layers == layer)
+            values[chosen] = sign[chosen] * self._atlas.jcm(join[chosen], layer, self._part)
+        status = np.select([codes == OK, codes == CONSTANT], [Status.OK, Status.CONSTANT], Status.NAN)
+        return values, status.astype(np.uint8)
+
+    def valued(self, root: Node) -> bool:
+        """Whether the program is one of the atlas, with scores that order the networks of the part."""
+        found = self._find(root)
+        return found is not None and self._code(found) == OK
+
+    def _find(self, root: Node) -> Found | None:
+        found = self._known.get(root.digest)
+        if found is None:
+            found = self._atlas.lookup(root.digest)
+            if found is not None:
+                if len(self._known) >= MEMORY:
+                    self._known.clear()
+                self._known[root.digest] = found
+        return found
+
+    def _code(self, found: Found) -> int:
+        return int(self._atlas.status[found.join, found.layers, self._part])
 
 
 class Looked:
@@ -65,12 +91,14 @@ class Looked:
 def problem_of(atlas: Atlas, targets: Mapping[str, Array]) -> Problem:
     """The problem whose values the atlas holds. ``targets``: those that it was built from."""
     search, test, _ = (atlas.manifest["parts"][part] for part in PARTS)
+    made = [AtlasScores(atlas, part) for part in range(len(PARTS))]
 
     def scores(networks: Sequence[int]) -> AtlasScores:
         part = next((p for p, name in enumerate(PARTS) if atlas.manifest["parts"][name] == list(networks)), None)
         if part is None:
             raise ProxforgeError("atlas", f"the atlas knows its own search and test part, not {len(networks)} others")
-        return AtlasScores(atlas, part)
+        return made[part]
 
     about = {"atlas": atlas.manifest["source"], "benchmark": atlas.manifest["benchmark"]}
-    return Problem(scores, targets, search, test, lambda targets, facts: Looked(), about=about)
+    valued = made[PARTS.index("search")].valued
+    return Problem(scores, targets, search, test, lambda targets, facts: Looked(), valued=valued, about=about)

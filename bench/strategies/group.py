@@ -38,6 +38,7 @@ class Group:
                 budget=budget,
                 pool=self._together.pool,
                 check=self._together.check,
+                brief=True,
             )
             for name, seed in pairs
         ]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ...grammar.errors import ProxforgeError
 from ..charts import Chart, Series, png, svg
 from .plan import Plan, Run
 from .statistics import Comparison, Interval, compare, curves, ecdf, ecdf_targets, grouped
+from .whole import Whole
 
 PLACES = 80
 """Numbers of evaluations in a curve."""
@@ -34,24 +35,28 @@ COLUMNS = (
     "duplicates",
     "s / run",
 )
+OF_ATLAS = ("regret", "top 0.01 %")
+"""More columns where the whole space is known."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that is said about the runs of a plan. ``command``: what makes them."""
+    """All that is said about the runs of a plan. ``command``: what makes them. ``whole``: what an atlas knows."""
 
     plan: Plan
     runs: Sequence[Run]
     command: str
+    whole: Whole | None = None
 
     def comparisons(self) -> list[Comparison]:
         """One for each budget."""
-        return [compare(self.runs, budget) for budget in self.plan.budgets]
+        return [compare(self.runs, budget, self.whole) for budget in self.plan.budgets]
 
     def to_dict(self) -> dict[str, Any]:
         """The largest budget, and ``at`` each of them."""
         every = [c.to_dict() for c in self.comparisons()]
-        return {"benchmark": self.plan.benchmark, "split_seed": self.plan.split_seed, **every[-1], "at": every}
+        found = {"benchmark": self.plan.benchmark, "split_seed": self.plan.split_seed, **every[-1], "at": every}
+        return {**found, "whole": None if self.whole is None else asdict(self.whole)}
 
     def write(self, out: Path) -> list[str]:
         """Writes everything to the folder; what could not be written, in words."""
@@ -92,6 +97,9 @@ class Report:
                 series.append(Series(name, at, band))
             title = f"{self.plan.benchmark}: best so far, on the {words}, {seeds} seeds"
             found[part] = Chart(title, "evaluations", "JCM", series, log=True)
+            if part == "search" and self.whole is not None:
+                title = f"{self.plan.benchmark}: regret against the optimum of the space, {seeds} seeds"
+                found["regret"] = Chart(title, "evaluations", "JCM", _below(self.whole, series), log=True)
         values = ecdf_targets(self.runs, budget)
         lines = [
             Series(name, [(float(x), float(y)) for x, y in zip(places, ecdf(mine, values, places), strict=True)])
@@ -114,9 +122,15 @@ class Report:
             "Mann-Whitney, two-sided, against random search. A12: the chance to be better, 0.5 is no difference.</p>"
             f"<pre>{escape(self.command)}</pre>"
         )
+        if self.whole is not None:
+            parts.append(
+                f"<p>Of the {self.whole.programs:,} programs of the space with a value on the search part the best has "
+                f"{self.whole.optimum:.3f} there and {self.whole.optimum_test:.3f} on the test part; the best 0.01 % "
+                f"have {self.whole.top:.3f} or more. Regret: the optimum less the value, both on the search part.</p>"
+            )
         parts += [svg(chart) for chart in charts.values()]
         for c in comparisons:
-            parts.append(f"<h2>{c.budget:,} evaluations</h2>{_html(COLUMNS, _cells(c))}")
+            parts.append(f"<h2>{c.budget:,} evaluations</h2>{_html(_columns(c), _cells(c))}")
             parts.append(f"<details><summary>All pairs</summary>{_html(PAIRS, _pair_cells(c))}</details>")
         parts.append(f"<h2>Best formulas, {plan.budgets[-1]:,} evaluations</h2>")
         parts.append(_html(("strategy", "seed", "search", "test", "nodes", "shape only", "formula"), self._formulas()))
@@ -149,7 +163,7 @@ def to_csv(c: Comparison) -> str:
     for r in c.to_dict()["rows"]:
         flat: dict[str, Any] = {}
         for key, value in r.items():
-            if key in ("jcm_search", "jcm_test"):
+            if key in ("jcm_search", "jcm_test", "regret", "top"):
                 flat |= dict(zip((key, f"{key}_low", f"{key}_high"), value or (None,) * 3, strict=True))
             else:
                 flat[key] = value
@@ -171,16 +185,16 @@ def pairs_to_csv(c: Comparison) -> str:
 
 def to_markdown(c: Comparison) -> str:
     """The table of strategies."""
-    lines = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *_cells(c)]
+    lines = [_columns(c), ["---", *["---:"] * (len(_columns(c)) - 1)], *_cells(c)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def to_latex(c: Comparison) -> str:
     """The table of strategies, for the package ``booktabs``."""
-    head = " & ".join(COLUMNS)
+    head = " & ".join(_columns(c)).replace("%", r"\%")
     body = "".join(" & ".join(row).replace("_", r"\_").replace("%", r"\%") + r" \\" + "\n" for row in _cells(c))
     rules = r"\toprule", r"\midrule", r"\bottomrule"
-    columns = f"l{'r' * (len(COLUMNS) - 1)}"
+    columns = f"l{'r' * (len(_columns(c)) - 1)}"
     return f"\\begin{{tabular}}{{{columns}}}\n{rules[0]}\n{head} \\\\\n{rules[1]}\n{body}{rules[2]}\n\\end{{tabular}}\n"
 
 
@@ -199,8 +213,25 @@ def _cells(c: Comparison) -> list[list[str]]:
             f"{r.rejected:.0f}",
             f"{r.duplicates:.0f}",
             f"{r.seconds:.2f}",
+            *([] if r.regret is None and r.top is None else [_ends(r.regret), _ends(r.top)]),
         ]
         for r in c.rows
+    ]
+
+
+def _columns(c: Comparison) -> tuple[str, ...]:
+    return COLUMNS if all(r.regret is None and r.top is None for r in c.rows) else (*COLUMNS, *OF_ATLAS)
+
+
+def _below(whole: Whole, series: Sequence[Series]) -> list[Series]:
+    """Curves of values as curves of regret."""
+    return [
+        Series(
+            s.name,
+            [(x, whole.regret(y)) for x, y in s.points],
+            [(x, whole.regret(high), whole.regret(low)) for x, low, high in s.band],
+        )
+        for s in series
     ]
 
 

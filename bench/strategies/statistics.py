@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .plan import Run
+from .whole import Whole
 
 Array = NDArray[np.float64]
 
@@ -38,7 +40,8 @@ class Row:
     ``evaluations_to_target``: the median over the runs, those that never reach it counted as infinitely long; None
     where that is half of them or more. ``p_vs_random``, ``effect``: of the final values on the test part, against
     `BASE`; None where it did not run, or for itself. ``rank``: mean rank of its final test values among the strategies
-    with the same seed, 1 is the best.
+    with the same seed, 1 is the best. ``regret``: the optimum of the space less the final value on the search part;
+    ``top``: the share of runs that end among the best 0.01 % of its programs; None where the space has no atlas.
     """
 
     strategy: str
@@ -53,6 +56,8 @@ class Row:
     rejected: float
     duplicates: float
     seconds: float
+    regret: Interval | None
+    top: Interval | None
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[Run], budget: int) -> Comparison:
-    """The comparison of all runs after ``budget`` evaluations."""
+def compare(runs: Sequence[Run], budget: int, whole: Whole | None = None) -> Comparison:
+    """The comparison of all runs after ``budget`` evaluations. ``whole``: what is known of the whole space."""
     by_name = grouped(runs)
     search = {name: _finals(mine, budget, test=False) for name, mine in by_name.items()}
     test = {name: _finals(mine, budget, test=True) for name, mine in by_name.items()}
@@ -118,6 +123,8 @@ def compare(runs: Sequence[Run], budget: int) -> Comparison:
                 rejected=float(np.mean([run.rejected for run in mine])),
                 duplicates=float(np.mean([run.duplicates for run in mine])),
                 seconds=float(np.mean([run.seconds for run in mine])),
+                regret=None if whole is None else interval(whole.optimum - search[name]),
+                top=None if whole is None else interval(np.array([whole.at_top(v) for v in search[name]], np.float64)),
             )
         )
     return Comparison(budget, target, tuple(rows), tuple(_pairs(search, test)))
@@ -135,16 +142,14 @@ def interval(values: Array) -> Interval | None:
     """The mean and its bootstrap interval; None where there is a run without a value."""
     if not len(values) or not np.isfinite(values).all():
         return None
-    drawn = _resampled(len(values))
-    low, high = np.quantile(values[drawn].mean(axis=1), (0.025, 0.975))
+    low, high = np.quantile(_resampled(len(values)) @ values, (0.025, 0.975))
     return float(values.mean()), float(low), float(high)
 
 
 def curves(runs: Sequence[Run], places: Sequence[int], *, test: bool = False) -> tuple[Array, Array, Array]:
     """Mean best value after each number of evaluations, and its interval, over the runs; NaN where a run has none."""
     table = np.stack([[_value(run, n, test=test) for n in places] for run in runs])
-    means = table[_resampled(len(runs))].mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975), axis=0)
+    low, high = np.quantile(_resampled(len(runs)) @ table, (0.025, 0.975), axis=0)
     return table.mean(axis=0), np.asarray(low), np.asarray(high)
 
 
@@ -202,8 +207,7 @@ def _difference(a: Array, b: Array) -> Interval:
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
     if not len(a) or not len(b):
         return 0.0, -2.0, 2.0
-    first, second = a[_resampled(len(a))].mean(axis=1), b[_resampled(len(b), 1)].mean(axis=1)
-    low, high = np.quantile(first - second, (0.025, 0.975))
+    low, high = np.quantile(_resampled(len(a)) @ a - _resampled(len(b), 1) @ b, (0.025, 0.975))
     return float(a.mean() - b.mean()), float(low), float(high)
 
 
@@ -256,5 +260,9 @@ def _value(run: Run, evaluations: int, *, test: bool) -> float:
     return np.nan if value is None else value
 
 
-def _resampled(n: int, seed: int = 0) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+@lru_cache(maxsize=8)
+def _resampled(n: int, seed: int = 0) -> Array:
+    """The share that each of n values has in a resample, ``[resamples, n]``: times the values, the resampled means."""
+    drawn = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+    drawn += np.arange(RESAMPLES)[:, None] * n
+    return np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n) / n

@@ -66,6 +66,7 @@ def compare_strategies(
     from ..bench.strategies.pages import Report
     from ..bench.strategies.plan import Plan
     from ..bench.strategies.runner import run_all
+    from ..bench.strategies.whole import whole_of
     from ..search.spaces import make_space
     from ..search.strategies import STRATEGIES, make_strategy
 
@@ -93,7 +94,8 @@ def compare_strategies(
         )
         told = None if bar is None else lambda done, total: bar(f"{done} of {total} runs", done / total)
         runs = run_all(plan, range(first_seed, first_seed + seeds), out, workers=workers or 1, told=told)
-    report = Report(plan, runs, _command(benchmark, space, names, seeds, first_seed, budgets, split_seed, data, out))
+    command = _command(benchmark, space, names, seeds, first_seed, budgets, split_seed, data, atlas, out)
+    report = Report(plan, runs, command, whole_of(plan))
     problems = report.write(out)
     if as_json:
         emit(report.to_dict())
@@ -114,6 +116,7 @@ def _command(
     budgets: tuple[int, ...],
     split_seed: int,
     data: Path | None,
+    atlas: Path | None,
     out: Path,
 ) -> str:
     """What to type to have this again, the options that are often given."""
@@ -123,6 +126,7 @@ def _command(
     parts += ["--strategies", names, "--seeds", str(seeds), "--budget", ",".join(map(str, budgets))]
     parts += ["--first-seed", str(first_seed)] if first_seed else []
     parts += ["--split-seed", str(split_seed)] if split_seed else []
+    parts += [] if atlas is None else ["--atlas", atlas.name]
     return shlex.join([*parts, "--out", out.name])
 
 
@@ -141,6 +145,7 @@ def _show(c: Comparison, benchmark: str) -> None:
             number(r.effect, 2),
             number(r.rank, 2),
             number(r.seconds, 2),
+            *([] if r.top is None else [ends(r.regret), f"{r.top[0]:.1%}"]),
         )
         for r in c.rows
     ]
@@ -154,5 +159,6 @@ def _show(c: Comparison, benchmark: str) -> None:
         "A12\n(test)",
         "rank",
         "s/run",
+        *([] if c.rows[0].top is None else ["regret", "top\n0.01 %"]),
     )
     table(f"{benchmark}, {c.budget:,} evaluations", columns, rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, product
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class TreeSpace(SearchSpace):
             raise config("the tree space needs at least one statistic, one unary and one binary op")
         self._options = (*(self.inputs, self.unary, self.unary) * 2, self.binary)
         self._choices = np.array([len(o) for o in self._options])
+        self._made: WeakKeyDictionary[Pool, dict[Branch, Node]] = WeakKeyDictionary()  # of every pool the branches
         if self.typed_size() == 0:
             raise config("no program of this tree space type-checks; choose other ops or more statistics")
 
@@ -92,11 +94,11 @@ class TreeSpace(SearchSpace):
     def mutate(self, genotype: Genotype, rng: np.random.Generator, rate: float = 0.5) -> Tree:
         """Another genotype that type-checks: every gene is redrawn with probability ``rate``, one at least changes.
 
-        Proposals that do not type-check or change nothing are drawn again; after 64 of them one of the changes of a
-        single gene is drawn, and where there is none, a new genotype.
+        Proposals that do not type-check or change nothing are drawn again; after 64 of them, and with rate 0, one of
+        the changes of a single gene is drawn, and where there is none, a new genotype.
         """
         parent = _tree(genotype)
-        for _ in range(DRAWS):
+        for _ in range(DRAWS if rate > 0 else 0):
             redrawn = rng.random(len(self._options)) < rate
             drawn = rng.integers(0, self._choices)
             child = _tree_of(
@@ -136,8 +138,12 @@ class TreeSpace(SearchSpace):
 
     def branch(self, branch: Branch, pool: Pool) -> Node:
         """One side of a tree as a node of the pool. ProxyError where it does not type-check."""
-        name, a, b = branch
-        return pool.apply(OPS[b], pool.apply(OPS[a], pool.statistic(name)))
+        made = self._made.setdefault(pool, {})
+        node = made.get(branch)
+        if node is None:
+            name, a, b = branch
+            node = made[branch] = pool.apply(OPS[b], pool.apply(OPS[a], pool.statistic(name)))
+        return node
 
     def encode(self, genotype: Genotype) -> list[str]:
         """See `SearchSpace.encode`."""
@@ -156,13 +162,12 @@ class TreeSpace(SearchSpace):
 
     def _neighbour(self, parent: Tree, rng: np.random.Generator) -> Tree:
         """One of the well-typed changes of a single gene, uniformly; else a sample, else an error."""
-        changed = (
-            _tree_of((*parent.genes[:i], option, *parent.genes[i + 1 :]))
-            for i, options in enumerate(self._options)
-            for option in options
-            if option != parent.genes[i]
-        )
-        near = [tree for tree in changed if self.well_typed(tree)]
+        for _ in range(DRAWS):
+            child = self._changed(parent, *self._changes[int(rng.integers(len(self._changes)))])
+            if child != parent and self.well_typed(child):
+                return child
+        changed = (self._changed(parent, i, option) for i, option in self._changes)
+        near = [tree for tree in changed if tree != parent and self.well_typed(tree)]
         if near:
             return near[int(rng.integers(len(near)))]
         others = self.typed_size() - self.well_typed(parent)
@@ -171,6 +176,15 @@ class TreeSpace(SearchSpace):
         while (child := self.sample(rng)) == parent:  # ends with probability 1: there are others
             pass
         return child
+
+    @staticmethod
+    def _changed(tree: Tree, i: int, option: str) -> Tree:
+        return _tree_of((*tree.genes[:i], option, *tree.genes[i + 1 :]))
+
+    @cached_property
+    def _changes(self) -> list[tuple[int, str]]:
+        """(gene, option): what a single gene can become."""
+        return [(i, option) for i, options in enumerate(self._options) for option in options]
 
     @cached_property
     def branch_types(self) -> dict[Branch, Type]:

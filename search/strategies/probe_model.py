@@ -61,6 +61,10 @@ class ProbeModel(Strategy[ProbeModelState]):
 
     config: ProbeModelConfig
 
+    def __init__(self, space: SearchSpace, config: Config) -> None:
+        super().__init__(space, config)
+        self._last: tuple[tuple[Evaluated, ...], _Model] | None = None
+
     def init(self) -> ProbeModelState:
         """Nothing seen."""
         return ProbeModelState()
@@ -69,7 +73,7 @@ class ProbeModel(Strategy[ProbeModelState]):
         """The first population, or the most promising candidates."""
         if not state.seen:
             return state, tuple(self.space.sample(rng(i)) for i in range(self.config.population))
-        draw, model = rng(0), _Model(self.config, self.space, state.seen)
+        draw, model = rng(0), self._model(state.seen)
         known = {m.genotype for m in state.seen}
         parents = [m.genotype for m in _distinct(state.seen)[: self.config.top_k]]
         found: dict[Genotype, float] = {}
@@ -88,6 +92,12 @@ class ProbeModel(Strategy[ProbeModelState]):
     def progress(self, state: ProbeModelState) -> tuple[int, int]:
         """Asks, of how many; the first population counts as one."""
         return state.steps + bool(state.seen), self.config.steps + 1
+
+    def _model(self, seen: tuple[Evaluated, ...]) -> _Model:
+        """The model of what was seen; the last one is kept, as a step is drawn again when a candidate is rejected."""
+        if self._last is None or self._last[0] is not seen:
+            self._last = seen, _Model(self.config, self.space, seen)
+        return self._last[1]
 
     def _varied(self, parents: Sequence[Genotype], draw: np.random.Generator) -> Genotype:
         """A candidate: new, of two parents, of a parent and a new one, or a mutation, each as often."""
@@ -115,6 +125,8 @@ class _Model:
     """What the valid programs seen so far say of others."""
 
     def __init__(self, config: ProbeModelConfig, space: SearchSpace, seen: Sequence[Evaluated]) -> None:
+        from scipy.linalg import cho_solve
+
         self._config, self._space = config, space
         self._probes: Probes = probes(tuple(space.inputs))
         valid = [m for m in seen if m.value is not None]
@@ -125,14 +137,16 @@ class _Model:
         precision = orders.T @ orders
         precision[np.diag_indices(PAIRS)] += (config.noise / config.prior) ** 2
         self._root = np.linalg.cholesky(precision)
-        self._weights = np.linalg.solve(precision, orders.T @ values)
+        self._weights = cho_solve((self._root, True), orders.T @ values)
 
     def promise(self, genotypes: Sequence[Genotype]) -> list[float]:
         """The predicted value of each, and ``kappa`` standard deviations; far below all for what has no score."""
         if not genotypes:
             return []
+        from scipy.linalg import solve_triangular
+
         orders = self._probes.orders(self._space, genotypes)
-        spread = self._config.noise * np.linalg.norm(np.linalg.solve(self._root, orders.T), axis=0)
+        spread = self._config.noise * np.linalg.norm(solve_triangular(self._root, orders.T, lower=True), axis=0)
         promise = np.round(orders @ self._weights + self._config.kappa * spread, DECIMALS)
         promise[~orders.any(axis=1)] = -2.0
         return [float(p) for p in promise]

@@ -156,8 +156,12 @@ def test_the_second_ctrl_c_stops_at_once():
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)  # to this thread, handled before it returns: two never become one
 
-    with pytest.raises(KeyboardInterrupt):
-        run("random", None, progress=progress)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run("random", None, progress=progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_search_in_a_thread_works(tmp_path, whole):
