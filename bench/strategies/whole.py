@@ -11,7 +11,6 @@ from ..atlas.analysis import TOP
 from ..atlas.build import PARTS
 from ..atlas.patterns import LAYERS
 from ..atlas.store import Atlas
-from .plan import Plan
 
 DECIMALS = 6
 """To which values are compared: the atlas sums taus in single precision for its distribution."""
@@ -36,11 +35,9 @@ class Whole:
         return bool(round(search, DECIMALS) >= round(self.top, DECIMALS))
 
 
-def whole_of(plan: Plan) -> Whole | None:
-    """The whole space of a plan; None where it has no atlas."""
-    if plan.atlas is None:
-        return None
-    atlas = Atlas(Path(plan.atlas))
+def whole_of(folder: Path) -> Whole:
+    """The programs with ``layer_mean`` of the atlas in a folder."""
+    atlas = Atlas(folder)
     mean, search = LAYERS.index("mean"), PARTS.index("search")
     values = atlas.values(mean, search)
     values = values[~np.isnan(values)]

@@ -95,7 +95,7 @@ def compare_strategies(
         told = None if bar is None else lambda done, total: bar(f"{done} of {total} runs", done / total)
         runs = run_all(plan, range(first_seed, first_seed + seeds), out, workers=workers or 1, told=told)
     command = _command(benchmark, space, names, seeds, first_seed, budgets, split_seed, data, atlas, out)
-    report = Report(plan, runs, command, whole_of(plan))
+    report = Report(plan, runs, command, None if atlas is None else whole_of(atlas))
     problems = report.write(out)
     if as_json:
         emit(report.to_dict())

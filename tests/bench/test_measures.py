@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from time import sleep
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch.func import functional_call, hessian
 from torch.nn import functional as F
 
-from proxforge.bench.measures import MEASURES, PARTS
+from proxforge.bench.measures import MEASURES, PARTS, regions
 from proxforge.bench.measures.az_nas import expressivity, trainability
 from proxforge.bench.measures.features import block_features, cell_features, residual_features
 from proxforge.bench.measures.gradients import grad_sign, grasp, jacobian_covariance, ntk_condition, zico
@@ -19,6 +20,7 @@ from proxforge.bench.measures.regions import POINTS, linear_regions, nwot, zen
 from proxforge.bench.measures.scoring import score_network, scorer
 from proxforge.bench.measures.subject import Subject, Undefined
 from proxforge.bench.proxies import PUBLISHED
+from proxforge.stats_cache.inputs import Batch
 from proxforge.stats_cache.recipe import Recipe
 
 from .test_published_formulas import CELL, MICRO
@@ -103,6 +105,13 @@ def test_zico():
         mean = (np.abs(a) + np.abs(b)) / 2
         expected += math.log((mean[spread > 0] / spread[spread > 0]).sum())
     assert zico(subject) == pytest.approx(expected, rel=1e-6)
+
+
+def test_zico_leaves_out_what_does_not_vary():
+    family = MICRO.family()
+    image = np.random.default_rng(0).standard_normal((1, family.channels, family.resolution, family.resolution))
+    batch = Batch(np.repeat(image.astype(np.float32), 4, axis=0), np.zeros(4, np.int64))
+    assert zico(Subject(MICRO, batch)) == 0.0
 
 
 def test_jacobian_covariance():
@@ -215,6 +224,19 @@ def test_az_nas_parts_come_from_one_measure():
     assert len({found[s.key].ms for s in parts}) == 1
     assert all(math.isfinite(found[s.key].value) for s in parts)
     assert found[parts[2].key].value <= 0
+
+
+def test_the_time_of_a_score_is_that_of_the_processor(monkeypatch):
+    def sleeping(_subject):
+        sleep(0.5)
+        return 1.0
+
+    monkeypatch.setattr(regions, "nwot", sleeping)
+    wanted = [scorer("NWOT", subject_of(TINY).family)]
+    score_network(TINY, wanted)  # what is only slow at first
+    (found,) = score_network(TINY, wanted).values()
+    assert found.value == 1.0
+    assert 0 < found.ms < 450
 
 
 def test_a_disconnected_cell_is_ranked_last_and_is_no_failure():

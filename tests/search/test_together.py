@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tiny import hash_problem
@@ -12,6 +13,7 @@ from proxforge.search.events import dumps
 from proxforge.search.loop import run_search
 from proxforge.search.session import Session
 from proxforge.search.spaces import ExpressionSpace, MemorySpace, TreeSpace
+from proxforge.search.spaces.valid import refusals
 from proxforge.search.strategies import STRATEGIES, make_strategy
 from proxforge.search.together import Together
 
@@ -63,3 +65,41 @@ def test_a_session_resumed_from_its_json_goes_on_as_if_nothing_had_been(space, n
     assert second.state == first.state
     shared.run([second])
     assert tuple(second.archive.history) == whole.history
+
+
+def test_a_brief_session_names_the_formulas_of_the_best_alone():
+    strategy = make_strategy("evolution", SPACES["tree"], {"steps": 1000})
+    shared = Together(hash_problem())
+    whole, brief = (
+        Session(strategy, seed=1, budget=BUDGET, pool=shared.pool, check=shared.check, brief=brief)
+        for brief in (False, True)
+    )
+    shared.run([whole, brief])
+    best = None
+    for full, short in zip(whole.archive.history, brief.archive.history, strict=True):
+        better = full.jcm is not None and (best is None or full.jcm > best)
+        best = full.jcm if better else best
+        assert short == (full if better else replace(full, formula=None, complexity=None))
+    assert brief.archive.best == whole.archive.best
+    assert brief.archive.rejected == whole.archive.rejected
+
+
+def test_what_is_known_to_have_a_score_is_not_analysed(monkeypatch):
+    """The results are the same; the analysis sees only what is not known."""
+    problem = hash_problem()
+    plain, looked = Together(problem), Together(replace(problem, valued=lambda root: refusals([root]) == [None]))
+    monkeypatch.setattr(looked._analyser, "check", lambda roots: [rejected(r) for r in roots])
+    histories = []
+    for shared in (plain, looked):
+        strategy = make_strategy("random", SPACES["tree"], {"steps": 1000})
+        session = Session(strategy, seed=1, budget=BUDGET, pool=shared.pool, check=shared.check)
+        shared.run([session])
+        histories.append((session.archive.history, session.archive.rejected))
+    assert histories[0] == histories[1]
+    assert histories[0][1] > 0
+
+
+def rejected(root):
+    (found,) = refusals([root])
+    assert found is not None, root
+    return found

@@ -121,6 +121,24 @@ def test_where_no_single_change_is_typed_another_program_is_drawn():
     assert all(space.well_typed(child) for child in drawn)
 
 
+def test_with_rate_0_every_change_of_a_single_gene_is_as_likely():
+    space = TreeSpace(("qkv.w", "fc1.w"), ("abs", "exp", "sum", "std", "+", "@"))
+    rng = np.random.default_rng(7)
+    parent = Tree(("qkv.w", "abs", "sum", "fc1.w", "exp", "sum", "+"))
+    near = {
+        Tree((*parent.genes[:i], gene, *parent.genes[i + 1 :]))
+        for i in range(7)
+        for gene in (*space.inputs, *space.ops)
+        if gene != parent.genes[i]
+    }
+    near = {tree for tree in near if set(tree.genes[:6:3]) <= set(space.inputs) and tree.binary in space.binary}
+    near = {t for t in near if not set(t.genes[1:3] + t.genes[4:6]) & {*space.inputs, *space.binary}}
+    near = {tree for tree in near if space.well_typed(tree)}
+    drawn = Counter(space.mutate(parent, rng, 0.0) for _ in range(400 * len(near)))
+    assert drawn.keys() == near
+    assert all(320 < count < 480 for count in drawn.values()), drawn  # four standard deviations
+
+
 def test_expression_and_text():
     tree = Tree(("qkv.w", "identity", "identity", "fc1.w", "abs", "mean", "-"))
     assert FULL.text(tree) == "identity(identity(qkv.w)) - mean(abs(fc1.w))"
