@@ -88,7 +88,7 @@ def _run(task: _Task) -> _Result:
             outcome, seconds = _try(source)
             if seconds > LIMIT:  # a collection of garbage, or a neighbour in the caches
                 seconds = min(seconds, _try(source)[1], _try(source)[1])
-        except Exception as error:
+        except Exception as error:  # any: a crash is what is looked for; it goes on, with the text that caused it
             error.add_note(f"input {number * CHUNK + i} of seed {seed}: {source[:200]!r}")
             raise
         outcomes[outcome] += 1

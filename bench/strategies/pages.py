@@ -210,9 +210,9 @@ def _cells(c: Comparison) -> list[list[str]]:
             _n(r.effect, 2),
             f"{r.rank:.2f}",
             f"{r.shape_only:.0%}",
-            f"{r.rejected:.0f}",
-            f"{r.duplicates:.0f}",
-            f"{r.seconds:.2f}",
+            _n(r.rejected, 0),
+            _n(r.duplicates, 0),
+            _n(r.seconds, 2),
             *([] if r.regret is None and r.top is None else [_ends(r.regret), _ends(r.top)]),
         ]
         for r in c.rows

@@ -42,6 +42,7 @@ class Row:
     `BASE`; None where it did not run, or for itself. ``rank``: mean rank of its final test values among the strategies
     with the same seed, 1 is the best. ``regret``: the optimum of the space less the final value on the search part;
     ``top``: the share of runs that end among the best 0.01 % of its programs; None where the space has no atlas.
+    ``rejected``, ``duplicates``, ``seconds``: means of whole runs, None where these went on after the budget.
     """
 
     strategy: str
@@ -53,9 +54,9 @@ class Row:
     effect: float | None
     rank: float
     shape_only: float
-    rejected: float
-    duplicates: float
-    seconds: float
+    rejected: float | None
+    duplicates: float | None
+    seconds: float | None
     regret: Interval | None
     top: Interval | None
 
@@ -107,6 +108,7 @@ def compare(runs: Sequence[Run], budget: int, whole: Whole | None = None) -> Com
     for name, mine in by_name.items():
         versus = _significance(test[name], test[BASE]) if BASE in by_name and name != BASE else None
         at = [run.at(budget) for run in mine]
+        further = any(run.evaluations > budget for run in mine)
         reached = sorted(_reached(run, target, budget) for run in mine)
         median = float(np.median(reached))
         rows.append(
@@ -120,9 +122,9 @@ def compare(runs: Sequence[Run], budget: int, whole: Whole | None = None) -> Com
                 effect=None if versus is None else versus[1],
                 rank=ranks[name],
                 shape_only=float(np.mean([s is not None and s.shape_only for s in at])),
-                rejected=float(np.mean([run.rejected for run in mine])),
-                duplicates=float(np.mean([run.duplicates for run in mine])),
-                seconds=float(np.mean([run.seconds for run in mine])),
+                rejected=None if further else float(np.mean([run.rejected for run in mine])),
+                duplicates=None if further else float(np.mean([run.duplicates for run in mine])),
+                seconds=None if further else float(np.mean([run.seconds for run in mine])),
                 regret=None if whole is None else interval(whole.optimum - search[name]),
                 top=None if whole is None else interval(np.array([whole.at_top(v) for v in search[name]], np.float64)),
             )

@@ -60,6 +60,9 @@ def test_pairs_have_a_difference_with_its_interval_and_a_corrected_p():
 def test_a_budget_looks_at_what_was_known_then():
     early = {r.strategy: r for r in compare(RUNS, 10).rows}
     assert early["good"].jcm_search[0] == pytest.approx(FINALS["good"].mean() - 0.1)
+    assert (early["good"].seconds, early["good"].rejected, early["good"].duplicates) == (None, None, None)
+    whole = {r.strategy: r for r in compare(RUNS, 100).rows}
+    assert (whole["good"].seconds, whole["good"].rejected, whole["good"].duplicates) == (0.5, 3, 1)
     assert early["good"].jcm_test[0] == pytest.approx(FINALS["good"].mean() - 0.2)
     none = {r.strategy: r for r in compare(RUNS, 5).rows}
     assert none["good"].jcm_test is None  # no value on the test part
