@@ -31,12 +31,14 @@ AT_ONCE = 1 << 27
 @dataclass
 class Counters:
     """What was done. ``programs`` scored, ``instructions`` run, ``reduced``: reductions of matrices computed,
-    ``recalled``: reductions that had been computed before."""
+    ``recalled``: reductions that had been computed before; ``totals``: what else of matrices the backend needed and
+    remembered, such as Σ x for Σ (x + y)."""
 
     programs: int = 0
     instructions: int = 0
     reduced: int = 0
     recalled: int = 0
+    totals: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """As plain numbers by name."""
@@ -113,6 +115,7 @@ class Evaluator:
         self.counters.instructions += len(program)
         self.counters.reduced += len(keep)
         self.counters.recalled += len(recalled)
+        self.counters.totals = self._backend.recalled
         reduced = dict(zip(names, recalled, strict=True))
         for index, values in zip(keep, kept, strict=True):
             reduced[order[index].digest] = values

@@ -77,6 +77,11 @@ def remove(op: Op) -> None:
         del CODE[OPCODES[CODE_OF.pop((op.name, operands))].name]
 
 
+def in_use() -> list[Opcode]:
+    """The instructions of the ops that there are now."""
+    return [OPCODES[code] for code in CODE.values()]
+
+
 for _op in OPS.values():
     add(_op)
 

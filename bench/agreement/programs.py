@@ -13,7 +13,7 @@ from ...grammar.ops import OPS, Op
 from ...grammar.types import NETWORK_FACTS, STATISTICS, Kind
 from ...stats_cache.memory import MemoryCache
 from ...stats_cache.spaces.base import Size
-from ...vm.program import OPCODES
+from ...vm.program import in_use
 
 UNARY = [op for op in OPS.values() if op.arity == 1 and Kind.MATRIX in op.kinds]
 BINARY = [op for op in OPS.values() if op.arity == 2]
@@ -85,7 +85,7 @@ def broken_source(seed: int, shapes: list[tuple[int, int, int, int]]) -> MemoryC
 SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (1, 1, 1, 2), (5, 7, 1, 2), (4, 6, 5, 4)]
 """Small networks, among them one of single elements, some of single rows and single layers."""
 EDGES = [(7, 9, 15, 1), (8, 16, 17, 1), (3, 1537, 3, 1), (16, 64, 33, 2), (1, 3073, 65, 1), (5, 767, 171, 1)]
-"""Around the widths of a vector (8, 16), of a tile (1536) and of a job (32,768 elements)."""
+"""Around the widths of a vector (8, 16), of a tile (1536) and of a job."""
 
 
 @cache
@@ -103,7 +103,7 @@ def hostile_sources() -> dict[str, MemoryCache]:
 def every_op(pool: Pool) -> list[Node]:
     """Every op on Matrices and on Scalars, on operands of both signs, positive ones, and ones within (0, 1)."""
     roots = []
-    for opcode in OPCODES:
+    for opcode in in_use():
         op = opcode.op
         if op is None or Kind.SCORE in opcode.operands or (op.no_scalar and Kind.MATRIX not in opcode.operands):
             continue

@@ -25,7 +25,7 @@ from proxforge.vm.backends.cpu.rules import AFFINE, COLUMNWISE, REDUCTIONS, SCAL
 from proxforge.vm.backends.cpu.sums import BOUNDS, SUMS
 from proxforge.vm.compile import compile_nodes
 from proxforge.vm.evaluate import Evaluator
-from proxforge.vm.program import OPCODES
+from proxforge.vm.program import in_use
 from proxforge.vm.register import registered
 from proxforge.vm.result import Status
 from tests.agreement import agree
@@ -51,7 +51,7 @@ def operands(pool: Pool, op: Op, kinds: tuple[Kind, ...]) -> list[tuple[Node, ..
 
 CASES = [
     o
-    for o in OPCODES
+    for o in in_use()
     if o.op is not None and Kind.SCORE not in o.operands and not (o.op.no_scalar and Kind.MATRIX not in o.operands)
 ]
 
@@ -77,15 +77,15 @@ WHOLE = {
 
 
 def test_every_op_is_in_one_of_the_tables():
-    on_matrices = {o.name for o in OPCODES if o.op is not None and Kind.MATRIX in o.operands}
+    on_matrices = {o.name for o in in_use() if o.op is not None and Kind.MATRIX in o.operands}
     tables = [set(KERNELS), set(COLUMNWISE), set(REDUCTIONS), set(WHOLE)]
     assert set.union(*tables) == on_matrices
     assert sum(map(len, tables)) == len(on_matrices)
     assert set(AFFINE) <= set(KERNELS)
     assert set(SUMS) | set(BOUNDS) <= on_matrices
-    on_scalars = {o.name for o in OPCODES if o.op is not None and set(o.operands) == {Kind.SCALAR}}
-    of_layers = {o.name for o in OPCODES if o.op is not None and o.op.form is Form.LAYERS}
-    slow = {o.name for o in OPCODES if o.op is not None and not o.op.elementwise} & (on_scalars - of_layers)
+    on_scalars = {o.name for o in in_use() if o.op is not None and set(o.operands) == {Kind.SCALAR}}
+    of_layers = {o.name for o in in_use() if o.op is not None and o.op.form is Form.LAYERS}
+    slow = {o.name for o in in_use() if o.op is not None and not o.op.elementwise} & (on_scalars - of_layers)
     assert slow - set(SCALARS) <= {"std.s"}, "these are computed layer by layer"
 
 

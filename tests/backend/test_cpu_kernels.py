@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY
-from proxforge.vm.backends.cpu import emit, functions, machine
+from proxforge.vm.backends.cpu import columns, emit, functions, machine
+from proxforge.vm.backends.cpu import layout as layouts
 from proxforge.vm.backends.cpu.emit import PAD, STEPS
 from proxforge.vm.backends.cpu.layout import layout
 from proxforge.vm.backends.cpu.threads import Threads, aligned, available
@@ -19,20 +20,27 @@ from proxforge.vm.backends.cpu.threads import Threads, aligned, available
 ROOM = 4096
 
 
-def run(code: list[tuple[int, ...]], segments: list[np.ndarray], number=np.float64, totals: int = 1, out=None):
+def run(
+    code: list[tuple[int, ...]],
+    segments: list[np.ndarray],
+    number=np.float64,
+    totals: int = 1,
+    out=None,
+    tile_rows=None,
+):
     """Runs instructions on one tile that holds segments ``[r, c]``; ``out`` is written by COPY_OUT of the last row."""
-    rows, columns = segments[0].shape
+    rows, width = segments[0].shape
     scratch = aligned(8 * ROOM, number)
     scratch[:] = 1e30  # what is left of another tile
-    jobs = np.array([[0, 0, rows, 0, columns, columns, rows, 0, 0, 0]], np.int64)
+    jobs = np.array([[0, 0, rows, 0, width, width, tile_rows or rows, 0, 0, 0]], np.int64)
     places = [s.ctypes.data for s in segments] + ([] if out is None else [out.ctypes.data])
     addresses = np.array(places, np.int64)[:, None]
     found = np.zeros((1, totals))
-    tables = [np.full(columns + PAD, emit.LOWEST, number), np.zeros(columns + PAD, number)]
-    sums = [np.zeros(columns + PAD), np.zeros(rows + PAD)]
+    tables = [np.full(width + PAD, emit.LOWEST, number), np.zeros(width + PAD, number)]
+    sums = [np.zeros(width + PAD), np.zeros(rows + PAD)]
     machine.compiled("run", number is np.float64)(
         0, 1, jobs, np.array(code, np.int64), scratch, ROOM, addresses, np.full((1, 1), 0.5), found,
-        *tables, 0, np.zeros(columns + PAD, number), np.ones(columns + PAD, number), 0, *sums, 0,
+        *tables, 0, np.zeros(width + PAD, number), np.ones(width + PAD, number), 0, *sums, 0,
     )  # fmt: skip
     return found[0], tables, sums
 
@@ -144,11 +152,26 @@ def test_totals_of_every_length(n, number):
     bound = 1e-12 if number is np.float64 else 1e-6
     atol = np.where(np.arange(8) < 4, bound, 1e-12) * max(1.0, expected[1])  # MOMENTS are float64 sums in both
     np.testing.assert_array_less(np.abs(totals[0] - expected), 1e-13 + atol)
-    (largest, sums), (columns, rows) = totals[1:]
+    (largest, sums), (of_columns, of_rows) = totals[1:]
     np.testing.assert_array_equal(largest[:n], wide[0].astype(number))
     np.testing.assert_array_equal(sums[:n], np.ones(n))
-    np.testing.assert_array_equal(columns[:n], wide[0])
-    np.testing.assert_allclose(rows[:2], [wide.sum(), 0.0], rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(of_columns[:n], wide[0])
+    np.testing.assert_allclose(of_rows[:2], [wide.sum(), 0.0], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(1, 5), (7, 3), (40, 17), (90, 33)])
+def test_columns_with_and_without_their_largest_element(shape, number):
+    """Σ exp(x - largest) and, of moderate elements, Σ exp(x), of tiles of all rows and of three rows."""
+    x = np.random.default_rng(0).normal(0, 1, shape).clip(-4, 4).astype(np.float32)
+    wide, bound = x.astype(np.float64), 1e-14 if number is np.float64 else 1e-6
+    take = (machine.TAKE, 0, 0, 0, 0, 0, 0)
+    for variant, apart in ((columns.SHIFTED, wide.max(axis=0)), (columns.MODERATE, 0.0)):
+        code = [take, (machine.COLUMN_STATISTICS, variant, 0, 0, 0, 0, 0)]
+        for rows in (shape[0], 3):
+            largest, sums = run(code, [x], number, tile_rows=rows)[1]
+            np.testing.assert_array_equal(largest[: shape[1]], x.max(axis=0).astype(number))
+            np.testing.assert_allclose(sums[: shape[1]], np.exp(wide - apart).sum(axis=0), rtol=bound)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30, 3e38])
@@ -228,10 +251,10 @@ def test_layouts_cover_every_element_once():
         found = layout(rows, columns, scale)
         for place in range(60):
             count = np.zeros((rows[place], columns[place]), np.int8)
-            for job in found.jobs[found.jobs[:, machine.LAYER] == place]:
-                first, wide = job[machine.COLUMN], job[machine.WIDTH]
-                count[job[machine.ROW] : job[machine.ROW_END], first : first + wide] += 1
-                assert 1 <= job[machine.TILE_ROWS] * wide <= 1536 * scale
+            for job in found.jobs[found.jobs[:, layouts.LAYER] == place]:
+                first, wide = job[layouts.COLUMN], job[layouts.WIDTH]
+                count[job[layouts.ROW] : job[layouts.ROW_END], first : first + wide] += 1
+                assert 1 <= job[layouts.TILE_ROWS] * wide <= 1536 * scale
             assert (count == 1).all()
 
 
@@ -283,7 +306,7 @@ def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path):
 
 def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: Path):
     folder = Path(machine.__file__).parent
-    names = ("lanes", "functions", "kernels", "emit", "machine")
+    names = ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "machine")
     for name in names:
         (tmp_path / f"{name}.py").write_bytes((folder / f"{name}.py").read_bytes())
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
@@ -292,4 +315,4 @@ def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: P
         with (tmp_path / f"{name}.py").open("a") as file:
             file.write("\n")
         seen.add(machine._fingerprint())
-    assert len(seen) == 6
+    assert len(seen) == len(names) + 1

@@ -11,6 +11,7 @@ from proxforge.vm.backends import cpu as package
 from proxforge.vm.backends.cpu import CpuBackend
 from proxforge.vm.backends.cpu.memory import Memory
 from proxforge.vm.compile import compile_nodes
+from proxforge.vm.evaluate import Evaluator
 from tests.random_programs import random_score, random_source
 
 SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (1, 1, 1, 2), (5, 7, 1, 2)]
@@ -85,3 +86,12 @@ def test_what_is_larger_than_the_limit_is_no_error():
     wanted = CpuBackend(SOURCE, range(len(SHAPES)), remembered=0)
     for program in programs():
         np.testing.assert_array_equal(backend.run(program)[0], wanted.run(program)[0])
+
+
+def test_the_counters_tell_what_was_remembered():
+    """Σ (x + y) needs Σ x and Σ y: of two programs the second computes one of them."""
+    evaluator = Evaluator(SOURCE, range(len(SHAPES)), backend_name="cpu")
+    pool = canonical_pool()
+    for text, totals in (("mean(qkv.w + qkv.g)", 0), ("mean(qkv.w - qkv.v)", 1)):
+        evaluator.run([parse(text, pool)])
+        assert evaluator.counters.totals == totals

@@ -23,6 +23,11 @@ class Backend(Protocol):
     name: str
     device: str
 
+    @property
+    def recalled(self) -> int:
+        """How many totals of earlier programs were asked for and remembered."""
+        ...
+
     def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
         """Scores ``[P, A]``, and the Scalars ``[K, T]`` of the instructions ``keep`` for all T layers of the networks.
 

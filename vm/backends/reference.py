@@ -18,6 +18,7 @@ class ReferenceBackend:
 
     name = "reference"
     device = "cpu"
+    recalled = 0
 
     def __init__(self, source: Source, networks: Sequence[int], result: Callable[[Array], Array] = in_range) -> None:
         self._result = result

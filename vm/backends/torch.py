@@ -42,6 +42,7 @@ class TorchBackend:
     """See `Backend`. ``device``: ``auto`` (a GPU if torch sees one), ``cpu``, ``cuda``, ``cuda:1``, .."""
 
     name = "torch"
+    recalled = 0
 
     def __init__(self, source: Source, networks: Sequence[int], device: str = "auto") -> None:
         self._device = _device(device)

@@ -17,8 +17,7 @@ from numba import types
 from numba.core import cgutils
 
 from ....grammar.reference import FLOAT32_MAX
-from . import functions as fn
-from .kernels import KERNELS, flushed, in_range
+from .kernels import KERNELS, in_range
 from .lanes import DOUBLE, FLOAT, INT, Lanes, Processor, Value, Vector
 
 PAD = 64
@@ -32,6 +31,8 @@ STEPS: tuple[str, ...] = tuple(KERNELS)
 SUM, ABSOLUTES, SQUARES, PRODUCTS, DEVIATIONS, MIN, MAX, WIDE_SUM = range(8)
 """The totals of one tile: Σ x, Σ |x|, Σ x², Σ a b, Σ (x - s)², the smallest, the largest; NaN where an element is.
 `WIDE_SUM` is Σ x to the last digit: deviations from a mean need it."""
+MEAN = 8
+"""Two totals of many tiles: the mean, and beside it the sum of squared deviations."""
 SOFTMAX, LOG_SOFTMAX = range(2)
 """The instructions that know of every column its largest element and the sum of exp(x - largest)."""
 LOWEST = -FLOAT32_MAX
@@ -39,14 +40,14 @@ LOWEST = -FLOAT32_MAX
 
 _PLACE: Any = cgutils.alloca_once
 _FUNCTION: Any = cgutils.get_or_insert_function
-_UNROLLED = 2
+_UNROLLED = 4
 _AT_ONCE = 2
 _SIDE_BY_SIDE = 8
 """Sums of vectors that grow independently: one alone would wait for itself at every addition."""
 _SMALLEST_TOTAL, _LARGEST_TOTAL = 1e-26, 1e30
 """Between them a float32 total of a tile has lost nothing to float32's range: the terms that are 0 add up to less than
 1e-34, and no sum on the way was infinite."""
-_ZERO = ir.Constant(ir.DoubleType(), 0.0)
+_ZERO, _NAN = (ir.Constant(ir.DoubleType(), x) for x in (0.0, math.nan))
 
 
 def has_avx512(context: Any) -> bool:
@@ -182,7 +183,7 @@ def total(code: Code) -> Value:
         return lambda place: term(vector(a, place), vector(b if operands == 2 else a, place))
 
     def wide_sums(term: Callable[[Vector, Vector], Vector], operands: int = 1) -> Callable[[], None]:
-        return lambda: code.builder.store(_added(code, n, wide, at(wide, term, operands)), result)
+        return lambda: code.builder.store(added(code, n, wide, at(wide, term, operands)), result)
 
     def sums(term: Callable[[Vector, Vector], Vector], operands: int = 1) -> Callable[[], None]:
         exact = wide_sums(term, operands)
@@ -190,7 +191,7 @@ def total(code: Code) -> Value:
             return exact
 
         def emit() -> None:
-            narrow = _added(code, n, code.lanes, at(code.lanes, term, operands))
+            narrow = added(code, n, code.lanes, at(code.lanes, term, operands))
             found = code.builder.fpext(narrow, ir.DoubleType())
             code.builder.store(found, result)
             size = code.builder.call(code.builder.module.declare_intrinsic("llvm.fabs", [ir.DoubleType()]), [found])
@@ -220,7 +221,7 @@ def total(code: Code) -> Value:
     return code.builder.load(result)
 
 
-def _added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -> Value:
+def added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -> Value:
     """The sum of term(i), of these lanes, over all vectors below n."""
     b, count = code.builder, code.lanes.lanes
     side = [code.variable(lanes.number(0.0).value) for _ in range(_SIDE_BY_SIDE)]
@@ -242,31 +243,43 @@ def _added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) 
 
 
 def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
-    """The smallest or largest of n numbers, NaN if one is."""
+    """The smallest or largest of n numbers, NaN if one is.
+
+    Beside it their sum grows: where that is no NaN, no element is, and no comparison has to look for one.
+    """
     b, lanes = code.builder, code.lanes
     first = lanes.filled(b.load(code.at(scratch, a)))
-    none = ir.Constant(ir.VectorType(ir.IntType(1), lanes.lanes), None)
-    side = [(code.variable(first.value), code.variable(none)) for _ in range(_UNROLLED)]
+    side = [(code.variable(first.value), code.variable(lanes.number(0.0).value)) for _ in range(_UNROLLED)]
     whole = code.tail(n, _UNROLLED * lanes.lanes)
 
-    def take_in(x: Vector, best: Value, wrong: Value) -> None:
+    def take_in(x: Vector, best: Value, grown: Value) -> None:
         old = b.load(best)
         b.store(b.select(b.fcmp_ordered(how, x.value, old), x.value, old), best)
-        b.store(b.or_(b.load(wrong), lanes.nan(x)), wrong)
+        b.store(b.fadd(b.load(grown), x.value), grown)
 
     with code.loop(INT(0), whole, _UNROLLED * lanes.lanes) as i:
         for u, variables in enumerate(side):
             take_in(code.vector(scratch, a, b.add(i, INT(u * lanes.lanes))), *variables)
     with code.loop(whole, n, lanes.lanes) as i:
         take_in(lanes.select(lanes.first(b.sub(n, i)), code.vector(scratch, a, i), first), *side[0])
-    found = [lanes.select(b.load(wrong), math.nan, Vector(lanes, b.load(best))).value for best, wrong in side]
 
     def better(x: Value, y: Value) -> Value:
-        return b.select(b.or_(b.fcmp_ordered(how, x, y), b.fcmp_unordered("uno", x, x)), x, y)
+        return b.select(b.fcmp_ordered(how, x, y), x, y)
 
-    value = better(*(_folded(b, x, better) for x in found))
-    value = b.fadd(value, ir.Constant(lanes.form.element, 0.0))  # no -0
-    return value if lanes.double else b.fpext(value, ir.DoubleType())
+    def joined(variables: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
+        parts = [b.load(v) for v in variables]
+        while len(parts) > 1:
+            parts = [join(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+        return _folded(b, parts[0], join)
+
+    value = b.fadd(joined([v for v, _ in side], better), ir.Constant(lanes.form.element, 0.0))  # no -0
+    result = code.variable(value if lanes.double else b.fpext(value, ir.DoubleType()))
+    grown = joined([v for _, v in side], b.fadd)
+    with b.if_then(b.fcmp_unordered("uno", grown, grown), likely=False), code.loop(INT(0), n, lanes.lanes) as i:
+        x = lanes.select(lanes.first(b.sub(n, i)), code.vector(scratch, a, i), first)
+        with b.if_then(lanes.any(lanes.nan(x))):  # and not inf - inf
+            b.store(_NAN, result)
+    return b.load(result)
 
 
 def _folded(builder: Any, vector: Value, join: Callable[[Value, Value], Value]) -> Value:
@@ -277,130 +290,3 @@ def _folded(builder: Any, vector: Value, join: Callable[[Value, Value], Value]) 
         half = len(parts) // 2
         parts = [join(x, y) for x, y in zip(parts[:half], parts[half:], strict=True)]
     return parts[0]
-
-
-def take(code: Code) -> None:
-    """scratch, d, address, n: n float32 numbers of a segment, what is below the smallest normal number as 0."""
-    b, lanes, scratch = code.builder, code.lanes, code.base(0)
-    d, address, n = code.args[1:]
-    source = b.inttoptr(address, ir.FloatType().as_pointer())
-    narrow = Lanes(b, FLOAT, lanes.lanes)
-
-    def clean(x: Vector) -> Vector:
-        if not lanes.double:  # exp needs the low bits of a NaN to be 0, as they are in float64
-            x = x.lanes.select(x.lanes.nan(x), math.nan, x)
-        return flushed(x)
-
-    def moved(x: Value) -> Value:
-        return b.fpext(x, lanes.type) if lanes.double else x
-
-    whole = code.tail(n, lanes.lanes)
-    with code.loop(INT(0), whole, lanes.lanes) as i:
-        lanes.store(Vector(lanes, moved(clean(narrow.load(code.at(source, i))).value)), code.at(scratch, d, i))
-    one = Lanes(b, FLOAT, 1)
-    with code.loop(whole, n) as i:
-        x = clean(one.filled(b.load(code.at(source, i))))
-        scalar = b.extract_element(x.value, ir.IntType(32)(0))
-        b.store(b.fpext(scalar, ir.DoubleType()) if lanes.double else scalar, code.at(scratch, d, i))
-
-
-def copy_in(code: Code) -> None:
-    """scratch, d, address, n: n numbers of the machine's own format."""
-    source = code.builder.inttoptr(code.args[2], code.lanes.form.element.as_pointer())
-    _copied(code, source, code.at(code.base(0), code.args[1]))
-
-
-def copy_out(code: Code) -> None:
-    """scratch, a, address, n: n numbers to memory, and not one more; -0 as 0."""
-    target = code.builder.inttoptr(code.args[2], code.lanes.form.element.as_pointer())
-    _copied(code, code.at(code.base(0), code.args[1]), target)
-
-
-def _copied(code: Code, source: Value, target: Value) -> None:
-    n, lanes, b = code.args[3], code.lanes, code.builder
-    whole = code.tail(n, lanes.lanes)
-    with code.loop(INT(0), whole, lanes.lanes) as i:
-        lanes.store(code.vector(source, i) + 0.0, code.at(target, i))
-    with code.loop(whole, n) as i:
-        one = b.fadd(b.load(code.at(source, i)), ir.Constant(lanes.form.element, 0.0))
-        b.store(one, code.at(target, i))
-
-
-def column_statistics(code: Code) -> None:
-    """scratch, a, rows, width, largest, sums, place: takes a tile of whole rows into the columns' statistics.
-
-    ``largest`` and ``sums`` [place + column]: the largest element x, and the sum of exp(element - x); there is room for
-    a vector more than the tile is wide.
-    """
-    b, lanes, scratch = code.builder, code.lanes, code.base(0)
-    a, rows, width = code.args[1:4]
-    largest, sums, place = code.base(4), code.base(5), code.args[6]
-    end = b.mul(rows, width)
-    with code.loop(INT(0), width, lanes.lanes) as j:
-        here = b.add(place, j)
-        before = code.vector(largest, here)
-        best = code.variable(before.value)
-        with code.loop(j, end, width) as i:
-            x = code.vector(scratch, a, i)
-            old = Vector(lanes, b.load(best))
-            b.store(lanes.select(x > old, x, old).value, best)
-        now = Vector(lanes, b.load(best))
-        grown = code.variable((code.vector(sums, here) * fn.exp_below(before - now)).value)
-        with code.loop(j, end, width) as i:
-            e = fn.exp_below(code.vector(scratch, a, i) - now)
-            b.store((Vector(lanes, b.load(grown)) + e).value, grown)
-        lanes.store(now, code.at(largest, here))
-        lanes.store(Vector(lanes, b.load(grown)), code.at(sums, here))
-
-
-def column_step(code: Code) -> None:
-    """scratch, kind, d, a, rows, width, largest, factors, place: `SOFTMAX` or `LOG_SOFTMAX` of a tile of whole rows.
-
-    ``factors`` [place + column]: 1/sum for the one, ln(sum) for the other. Rows are written in order and each may run
-    over its end, into the next: d may not be a.
-    """
-    b, lanes, scratch = code.builder, code.lanes, code.base(0)
-    kind, d, a, rows, width = code.args[1:6]
-    largest, factors, place = code.base(6), code.base(7), code.args[8]
-    end = b.mul(rows, width)
-
-    def case(compute: Callable[[Vector, Vector], Vector]) -> Callable[[], None]:
-        def emit() -> None:
-            with code.loop(INT(0), end, width) as row, code.loop(INT(0), width, lanes.lanes) as j:
-                i, here = b.add(row, j), b.add(place, j)
-                x = code.vector(scratch, a, i) - code.vector(largest, here)
-                lanes.store(flushed(compute(x, code.vector(factors, here))), code.at(scratch, d, i))
-
-        return emit
-
-    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f), case(lambda x, f: x - f)])
-
-
-def column_sums(code: Code) -> None:
-    """scratch, a, rows, width, sums, place: adds each column of a tile to float64 sums[place + column]."""
-    b, lanes, wide, scratch = code.builder, code.lanes, code.lanes.wide(), code.base(0)
-    a, rows, width = code.args[1:4]
-    sums, place = code.base(4), code.args[5]
-    end = b.mul(rows, width)
-    with code.loop(INT(0), width, lanes.lanes) as j:
-        here = code.at(sums, place, j)
-        grown = code.variable(wide.load(here).value)
-        with code.loop(j, end, width) as i:
-            x = lanes.widened(code.vector(scratch, a, i))
-            b.store((Vector(wide, b.load(grown)) + x).value, grown)
-        wide.store(Vector(wide, b.load(grown)), here)
-
-
-def row_sums(code: Code) -> None:
-    """scratch, a, rows, width, sums, place: adds each row of a tile to float64 sums[place + row]."""
-    b, scratch = code.builder, code.base(0)
-    a, rows, width = code.args[1:4]
-    sums, place = code.base(4), code.args[5]
-    with code.loop(INT(0), rows) as row:
-        start = b.add(a, b.mul(row, width))
-
-        def term(i: Value, start: Value = start) -> Vector:
-            return code.lanes.widened(code.vector(scratch, start, i))
-
-        here = code.at(sums, place, row)
-        b.store(b.fadd(b.load(here), _added(code, width, code.lanes.wide(), term)), here)

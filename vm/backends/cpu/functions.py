@@ -51,6 +51,25 @@ _ATANH = (
 """ln((1 + s)/(1 - s))/s as a polynomial in s², where the argument of the logarithm lies in [sqrt(1/2), sqrt(2)];
 relative error 1.7e-16."""
 
+_STEPS = 16
+"""exp(x) = 2^(k/16) exp(r) and log(x) = e ln(2) - ln(c) + ln(1 + r), where 2^(k/16) and c are looked up: AVX-512 has
+tables of 16 numbers in two registers. The method is that of P. T. P. Tang, ACM Transactions on Mathematical Software 15
+(1989) and 16 (1990)."""
+_POWERS = tuple(2.0 ** (k / _STEPS) for k in range(_STEPS))
+_EXPM1 = (0.5, 0.16666666665301144, 0.041666666664959766, 0.008333449724528355, 0.0013889034377693012)
+"""(exp(r) - 1 - r)/r² for |r| <= ln(2)/32 in float64; error of exp(r) 2.8e-17."""
+_CENTRES = tuple(
+    1.0 if k in (0, 15) else round(1.0 / x, 9)
+    for k, x in enumerate([1 + (k + 0.5) / 16 if k < 8 else 0.5 + (k + 0.5) / 32 for k in range(16)])
+)
+"""Near 1/m for a mantissa m in [3/4, 3/2), by its four highest bits, and 1 beside 1, where the logarithm is 0."""
+_LOG_CENTRES = tuple(-math.log(c) for c in _CENTRES)
+_LOG1P_TABLE = (
+    -0.49999999999999994, 0.3333333333334074, -0.2500000000019935, 0.19999999952574796, -0.16666665564030983,
+    0.1428578716247327, -0.1250203625696582, 0.11087324810024449, -0.08880602871264742,
+)  # fmt: skip
+"""(ln(1 + r) - r)/r² for -1/31 <= r <= 1/16 in float64; error of ln(1 + r) 2.4e-17 r."""
+
 EXP_HIGH, EXP_LOW = 88.72283905206835, -87.33654475055310
 """exp of more is beyond float32's largest number, of less below its smallest normal one."""
 _BEYOND = 90.0
@@ -97,13 +116,26 @@ def _scaled(y: Vector, shifted: Vector) -> Vector:
     return lanes.floats(lanes.builder.add(lanes.bits(y), exponent))
 
 
-def _exp(x: Vector) -> Vector:
+def exp_normal(x: Vector) -> Vector:
     """exp(x) where the result is a normal number of the format; anything else where it is not, NaN of NaN."""
     if not x.lanes.double:
         r, shifted = _reduced(x)
         return _scaled(polynomial(r, _EXP), shifted)
+    if x.lanes.processor.avx512:
+        return _exp_by_table(x)
     big, r, shifted = _parts(x)
     return _scaled((big + r) / (big - r), shifted)
+
+
+def _exp_by_table(x: Vector) -> Vector:
+    lanes = x.lanes
+    high, low = (part / _STEPS for part in _LN2[True])
+    shifted = lanes.fma(x, _STEPS / math.log(2.0), lanes.form.magic)
+    k = shifted - lanes.form.magic
+    r = lanes.fma(k, -low, lanes.fma(k, -high, x))
+    power = lanes.looked_up(_POWERS, lanes.bits(shifted))
+    grown = lanes.fma(r * r, polynomial(r, _EXPM1), r)
+    return lanes.avx512("mask.scalef", (lanes.fma(power, grown, power), k * (1.0 / _STEPS)))
 
 
 def _ratio(x: Vector) -> tuple[Vector, Vector]:
@@ -120,18 +152,20 @@ def exp(x: Vector) -> Vector:
     if lanes.processor.avx512 and lanes.processor.flushes:
         r, shifted = _reduced(_clamped(x, -_BEYOND, _BEYOND))
         return lanes.avx512("mask.scalef", (polynomial(r, _EXP), shifted - lanes.form.magic))
-    return lanes.select(x < EXP_LOW, 0.0, lanes.select(x > EXP_HIGH, math.inf, _exp(x)))
+    return lanes.select(x < EXP_LOW, 0.0, lanes.select(x > EXP_HIGH, math.inf, exp_normal(x)))
 
 
 def exp_below(x: Vector) -> Vector:
     """exp(x) for x <= 0, down to the smallest normal number of the format, then 0."""
     lanes = x.lanes
-    return lanes.select(x < _DEEPEST[lanes.double], 0.0, _exp(x))
+    return lanes.select(x < _DEEPEST[lanes.double], 0.0, exp_normal(x))
 
 
 def log(x: Vector) -> Vector:
     """ln(x) of what is a normal number or inf, x >= 0; NaN of NaN. In float32 of what is > 0 anything where x = 0."""
     lanes = x.lanes
+    if lanes.double and lanes.processor.avx512:
+        return _log_by_table(x)
     n, f = _mantissa_of(x)
     if lanes.double:
         s = f / (f + 2.0)
@@ -143,6 +177,16 @@ def log(x: Vector) -> Vector:
         return y
     beyond = lanes.builder.fcmp_unordered("uge", x.value, lanes.number(math.inf).value)  # inf or NaN
     return lanes.select(beyond, x, y)
+
+
+def _log_by_table(x: Vector) -> Vector:
+    lanes = x.lanes
+    m = lanes.avx512("mask.getmant", (x,), _THREE_QUARTERS)
+    n = lanes.avx512("mask.getexp", (x,)) - lanes.avx512("mask.getexp", (m,))
+    index = lanes.builder.lshr(lanes.bits(m), lanes.integer(lanes.form.mantissa - 4))
+    r = lanes.fma(m, lanes.looked_up(_CENTRES, index), -1.0)
+    far = lanes.fma(n, math.log(2.0), lanes.looked_up(_LOG_CENTRES, index))
+    return far + lanes.fma(r * r, polynomial(r, _LOG1P_TABLE), r)
 
 
 def _in_hardware(lanes: Lanes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from ....grammar.reference import FLOAT32_MAX, in_range
 from . import sums
-from .emit import DEVIATIONS, MAX, MIN, PAD, SUM
+from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
-from .machine import MEAN
 from .memory import Arrays, What
 from .plan import Plan, Sweep, Total, bound_of, whole
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
-from .sweep import Numbers, sweep_over
+from .sweep import Left, Numbers, sweep_over
 from .threads import Threads
 from .values import Axes, Value
 
@@ -60,7 +59,7 @@ class Group:
         self._layouts: dict[Axes, Layout] = {}
         self._known_sums: dict[int, Array] = {}
         self._known_bounds: dict[tuple[int, bool], Any] = {}
-        self._left: list[tuple[What, Arrays]] = []
+        self._left: list[Left] = []
         for what, arrays in plan.remembered.found.items():
             self._put(what, part.cut(what[0], plan.values[what[1][0]].axes, arrays))
 
@@ -77,7 +76,7 @@ class Group:
                     self._sweep(sweep)
 
     def _put(self, what: What, arrays: Arrays) -> None:
-        """Takes in what was computed, or remembered."""
+        """Takes in what was remembered."""
         table, matrices = what
         if table == "columns":
             self._columns[matrices[0]] = arrays[0], arrays[1]
@@ -89,16 +88,20 @@ class Group:
             assert isinstance(table, int)
             (self._totals[table, matrices],) = arrays
 
-    def left(self) -> list[tuple[What, Arrays]]:
+    def left(self) -> Iterator[tuple[What, Arrays]]:
         """What the sweeps left behind."""
-        return self._left
+        for left in self._left:
+            yield from left.items()
 
     def _reduce(self, totals: Totals, values: list[int]) -> None:
         """Many values of one kind at once."""
         operands = [self._plan.values[i].args for i in values]
         kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
         found = [np.stack([self._found(kind, args) for args in operands]) for kind in kinds]
-        counts = np.stack([self.count(args[0]) for args in operands])
+        if len({self._plan.values[args[0]].axes for args in operands}) == 1:
+            counts = self.count(operands[0][0])[None]
+        else:
+            counts = np.stack([self.count(args[0]) for args in operands])
         self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
 
     def _compute(self, i: int, v: Value) -> None:
@@ -130,7 +133,10 @@ class Group:
         return totals.value(*found, self.count(v.args[0]))
 
     def _found(self, kind: int, matrices: tuple[int, ...]) -> Array:
-        return self.sum(matrices[0], matrices[0]) if kind == SUM else self.total(kind, *matrices)
+        if kind != SUM:
+            return self.total(kind, *matrices)
+        (x,) = matrices
+        return self.sum(x, x) if self._plan.by_rule[x] else self._totals[SUM, matrices]
 
     # What the rules of `sums` ask for
 
@@ -287,13 +293,11 @@ class Group:
         for ((_, x), row), segments in zip(sweep.segments.items(), held, strict=True):
             addresses[row] = self._addresses(x, where) if segments is None else segments.addresses
         left = sweep_over(sweep, where, addresses, self.scalars, self._columns, self._number, self._threads)
-        found: list[tuple[What, Arrays]] = [(what, (values,)) for what, values in left.totals.items()]
-        found += [(("columns", (x,)), pair) for x, pair in left.columns.items()]
-        found += [(("column_sums", (x,)), (sums,)) for x, sums in left.column_sums.items()]
-        found += [(("row_sums", (x,)), (sums,)) for x, sums in left.row_sums.items()]
-        for what, arrays in found:
-            self._put(what, arrays)
-        self._left += found
+        self._totals.update(left.totals)
+        self._columns.update(left.columns)
+        self._column_sums.update(left.column_sums)
+        self._row_sums.update(left.row_sums)
+        self._left.append(left)
 
     def _addresses(self, x: int, where: Layout) -> Ints:
         if x in self._whole:

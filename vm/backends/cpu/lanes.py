@@ -135,6 +135,18 @@ class Lanes:
             ir.Function(self.builder.module, ir.FunctionType(self.type, [v.type for v in given]), full)
         return Vector(self, self.builder.call(known[full], given))
 
+    def looked_up(self, table: Sequence[float], index: Value) -> Vector:
+        """Of a table of 16 float64 numbers those that the lowest four bits of the integers say. Needs AVX-512."""
+        kinds = ir.FunctionType(self.type, [self.type, self.integers, self.type])
+        full = "llvm.x86.avx512.vpermi2var.pd.512"
+        known = self.builder.module.globals
+        if full not in known:
+            ir.Function(self.builder.module, kinds, full)
+        low, high = (
+            ir.Constant(self.type, [ir.Constant(self.form.element, x) for x in table[i : i + 8]]) for i in (0, 8)
+        )
+        return Vector(self, self.builder.call(known[full], [low, index, high]))
+
     def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
         """a b + c, in one rounding where the processor can."""
         return self.call("llvm.fmuladd", a, self.vector(b), self.vector(c))
@@ -158,6 +170,11 @@ class Lanes:
     def nan(self, x: Vector) -> Value:
         """Where x is NaN."""
         return self.builder.fcmp_unordered("uno", x.value, x.value)
+
+    def any(self, condition: Value) -> Value:
+        """Whether a condition holds in one of the lanes."""
+        mask = ir.IntType(self.lanes)
+        return self.builder.icmp_unsigned("!=", self.builder.bitcast(condition, mask), mask(0))
 
     def first(self, count: Value) -> Value:
         """The condition "one of the first ``count`` lanes"."""

@@ -13,15 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .emit import PAD
-from .machine import LAYER, NEW_COLUMNS, OLD_COLUMNS, ROW, ROW_END, WIDTH
 
 Ints = NDArray[np.int64]
+
+LAYER, ROW, ROW_END, COLUMN, WIDTH, COLUMNS, TILE_ROWS, NEW_COLUMNS, OLD_COLUMNS, NEW_ROWS = range(10)
+"""The numbers of a job: place of its layer in the group, its rows, first column and width, columns of the segment, rows
+of a tile, and where its part of the tables of columns and rows begins."""
 
 WIDEST = 1536
 """Elements of a tile at most, as far as float64 goes; twice as many of float32."""
 TYPICAL = 1024
-JOB = 1 << 15
-"""Elements of a job: so few that threads share a large segment, so many that joining their totals is nothing."""
+JOBS, JOB, LARGE_JOB = 4, 1 << 15, 1 << 17
+"""A segment is so many jobs, of elements within these bounds: so few that threads share a large segment, so many that
+joining what they leave is nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +50,10 @@ class Layout:
     def column_places(self) -> Ints:
         """For every entry of a table of columns by job its place in the table by layer; of the room behind a job the
         place after the last."""
-        places = np.full(self.new_columns, self.old_columns[-1], np.int64)
-        for job in self.jobs:
-            first, wide = job[NEW_COLUMNS], job[WIDTH]
-            places[first : first + wide] = np.arange(job[OLD_COLUMNS], job[OLD_COLUMNS] + wide)
-        return places
+        wide, last = self.jobs[:, WIDTH], int(self.old_columns[-1])
+        room = np.diff(np.append(self.jobs[:, NEW_COLUMNS], self.new_columns))
+        within = np.arange(self.new_columns) - np.repeat(self.jobs[:, NEW_COLUMNS], room)
+        return np.where(within < np.repeat(wide, room), within + np.repeat(self.jobs[:, OLD_COLUMNS], room), last)
 
     @cached_property
     def row_places(self) -> Ints:
@@ -69,7 +72,8 @@ def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
     width = -(-columns // blocks)
     tile_rows = np.maximum(1, np.round(TYPICAL * scale / width).astype(np.int64))
     tile_rows = np.minimum(tile_rows, np.maximum(1, WIDEST * scale // width))
-    job_rows = np.maximum(1, JOB // (width * tile_rows)) * tile_rows
+    job = np.clip(rows * columns // JOBS, JOB, LARGE_JOB)
+    job_rows = np.maximum(1, job // (width * tile_rows)) * tile_rows
     each = -(-rows // -(-rows // job_rows))  # jobs of one segment are of about one size
     job_rows = -(-each // tile_rows) * tile_rows
     strips = -(-rows // job_rows)

@@ -6,7 +6,6 @@ Every function works on one thread and releases the interpreter; threads take di
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,17 +15,12 @@ import numba
 from numba import types
 from numba.extending import intrinsic
 
-from . import emit
+from . import columns, emit, join, moves
 from .emit import Code
+from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
 
 STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, COLUMN_SUMS, ROW_SUMS = range(10)
 """The first number of an instruction; then: variant, destination, two sources, two indices into tables."""
-LAYER, ROW, ROW_END, COLUMN, WIDTH, COLUMNS, TILE_ROWS, NEW_COLUMNS, OLD_COLUMNS, NEW_ROWS = range(10)
-"""The numbers of a job: place of its layer in the group, its rows, first column and width, columns of the segment, rows
-of a tile, and where its part of the tables of columns and rows begins."""
-
-MEAN = 8
-"""Follows the kinds of totals in `emit`: the mean of the moments; the sum of squared deviations stands beside it."""
 
 _int, _real = types.int64, types.float64
 
@@ -48,36 +42,36 @@ def _total(context: Any, scratch: Any, kind: Any, a: Any, b: Any, s: Any, n: Any
 
 
 def _take(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
-    return types.void(scratch, _int, _int, _int), _generate(emit.take)
+    return types.void(scratch, _int, _int, _int), _generate(moves.take)
 
 
 def _copy_in(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
-    return types.void(scratch, _int, _int, _int), _generate(emit.copy_in)
+    return types.void(scratch, _int, _int, _int), _generate(moves.copy_in)
 
 
 def _copy_out(context: Any, scratch: Any, a: Any, address: Any, n: Any) -> Any:
-    return types.void(scratch, _int, _int, _int), _generate(emit.copy_out)
+    return types.void(scratch, _int, _int, _int), _generate(moves.copy_out)
 
 
 def _column_statistics(
-    context: Any, scratch: Any, a: Any, rows: Any, width: Any, largest: Any, sums: Any, place: Any
+    context: Any, scratch: Any, kind: Any, a: Any, rows: Any, width: Any, largest: Any, sums: Any, place: Any
 ) -> Any:
-    return types.void(scratch, _int, _int, _int, largest, sums, _int), _generate(emit.column_statistics)
+    return types.void(scratch, _int, _int, _int, _int, largest, sums, _int), _generate(columns.column_statistics)
 
 
 def _column_step(
     context: Any, scratch: Any, kind: Any, d: Any, a: Any, rows: Any, width: Any, largest: Any, factors: Any, place: Any
 ) -> Any:
     signature = types.void(scratch, _int, _int, _int, _int, _int, largest, factors, _int)
-    return signature, _generate(emit.column_step)
+    return signature, _generate(columns.column_step)
 
 
 def _column_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: Any, place: Any) -> Any:
-    return types.void(scratch, _int, _int, _int, sums, _int), _generate(emit.column_sums)
+    return types.void(scratch, _int, _int, _int, sums, _int), _generate(columns.column_sums)
 
 
 def _row_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: Any, place: Any) -> Any:
-    return types.void(scratch, _int, _int, _int, sums, _int), _generate(emit.row_sums)
+    return types.void(scratch, _int, _int, _int, sums, _int), _generate(columns.row_sums)
 
 
 def _flush_mode(context: Any) -> Any:
@@ -109,7 +103,7 @@ def _fingerprint() -> str:
     """Of everything that is compiled in: numba's own check of a cached function sees this file alone."""
     folder = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("lanes", "functions", "kernels", "emit", "machine"):
+    for name in ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "machine"):
         digest.update((folder / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
@@ -167,7 +161,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                         column_step(scratch, variant, d, a, rows, width, largest, factors, x * old_columns + old_place)
                     elif kind == COLUMN_STATISTICS:
                         place = x * new_columns + new_place
-                        column_statistics(scratch, a, rows, width, new_largest, new_sums, place)
+                        column_statistics(scratch, variant, a, rows, width, new_largest, new_sums, place)
                     elif kind == MOMENTS:
                         mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
                         spread = total(scratch, DEVIATIONS, a, a, mean, n)
@@ -190,66 +184,6 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     return run
 
 
-def _make_join(fingerprint: str) -> Callable[..., None]:
-    MIN, MAX = emit.MIN, emit.MAX
-
-    def join(jobs: Any, kinds: Any, totals: Any, out: Any) -> None:
-        """The totals of jobs ``[J, S]`` as totals of layers, ``out`` ``[S, T]``, in the order of the jobs.
-
-        ``kinds`` ``[S]``: what each total is; `MEAN` is followed by the deviations that belong to it.
-        """
-        fingerprint  # noqa: B018
-        seen = 0.0
-        for j in range(len(jobs)):
-            layer = jobs[j, LAYER]
-            n = float((jobs[j, ROW_END] - jobs[j, ROW]) * jobs[j, WIDTH])
-            fresh = j == 0 or jobs[j - 1, LAYER] != layer
-            if fresh:
-                seen = 0.0
-            for s in range(len(kinds)):
-                kind, value = kinds[s], totals[j, s]
-                if fresh:
-                    out[s, layer] = value
-                elif kind == MIN:
-                    out[s, layer] = value if value < out[s, layer] or value != value else out[s, layer]
-                elif kind == MAX:
-                    out[s, layer] = value if value > out[s, layer] or value != value else out[s, layer]
-                elif kind == MEAN:
-                    apart = value - out[s, layer]
-                    out[s, layer] += apart * n / (seen + n)
-                    out[s + 1, layer] += apart * apart * seen * n / (seen + n)
-                else:
-                    out[s, layer] += value
-            seen += n
-
-    return join
-
-
-def _make_join_columns(fingerprint: str) -> Callable[..., None]:
-    def join_columns(jobs: Any, largest: Any, sums: Any, out_largest: Any, out_sums: Any) -> None:
-        """The statistics of columns by job ``[K, ..]`` as those of layers, in the order of the jobs.
-
-        ``out_largest``, ``out_sums`` ``[K, ..]``: the largest element so far, and the sum of exp(element - largest).
-        """
-        fingerprint  # noqa: B018
-        for j in range(len(jobs)):
-            fresh = jobs[j, ROW] == 0
-            for k in range(len(largest)):
-                for c in range(jobs[j, WIDTH]):
-                    new, old = jobs[j, NEW_COLUMNS] + c, jobs[j, OLD_COLUMNS] + c
-                    x, s = float(largest[k, new]), float(sums[k, new])
-                    if fresh:
-                        out_largest[k, old], out_sums[k, old] = x, s
-                        continue
-                    y, t = out_largest[k, old], out_sums[k, old]
-                    if x > y:
-                        out_largest[k, old], out_sums[k, old] = x, t * math.exp(y - x) + s
-                    else:
-                        out_sums[k, old] = t + s * math.exp(x - y)
-
-    return join_columns
-
-
 _INTS, _REALS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
 _JOBS = types.int64[:, ::1]
 
@@ -263,18 +197,19 @@ def _signatures(number: Any) -> dict[str, Any]:
             _REALS, _int,
         ),
         "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
-        "join_columns": types.void(_JOBS, table, table, _TABLE, _TABLE),
+        "join_largest": types.void(_JOBS, table, _TABLE),
+        "join_sums": types.void(_JOBS, table, _TABLE),
     }  # fmt: skip
 
 
 @cache
 def compiled(name: str, double: bool = True) -> Any:
-    """``run``, ``join`` or ``join_columns``, compiled (about two seconds, once) or read from the disk.
+    """``run`` or one of `join`, compiled (about two seconds, once) or read from the disk.
 
     numba keeps what it compiles beside this file, or else in the user's cache folder; where neither can be written, it
     is compiled again in every process.
     """
-    make = {"run": _make_run, "join": _make_join, "join_columns": _make_join_columns}[name]
+    make = {"run": _make_run, **join.MAKERS}[name]
     signature = _signatures(types.float64 if double else types.float32)[name]
     for keep in (True, False):
         try:

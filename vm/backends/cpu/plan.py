@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ....grammar.types import Kind
 from ...program import Program
 from . import sums
-from .emit import DEVIATIONS, MAX, MIN, SUM
+from .columns import MODERATES
+from .emit import DEVIATIONS, MAX, MEAN, MIN, SUM
 from .layout import Layout
 from .machine import (
     COLUMN_STATISTICS,
@@ -26,7 +27,6 @@ from .machine import (
     COLUMN_SUMS,
     COPY_IN,
     COPY_OUT,
-    MEAN,
     MOMENTS,
     ROW_SUMS,
     STEP,
@@ -55,8 +55,9 @@ class Sweep:
 
     ``code``: int64 ``[N, 7]``, see `machine`. ``registers``: how many tiles it needs. ``segments``: what the rows of
     the table of addresses stand for. ``totals``: the columns of the table of totals. ``columns``: Matrices whose
-    columns' statistics are taken; ``factors``: (opcode, Matrix) of those that are used; ``column_sums``, ``row_sums``:
-    Matrices whose columns or rows are added up. ``stored``: Matrices that are written to memory.
+    columns' statistics are taken, those in the rows ``moderate`` as `columns.MODERATE`; ``factors``: (opcode, Matrix)
+    of those that are used; ``column_sums``, ``row_sums``: Matrices whose columns or rows are added up. ``stored``:
+    Matrices that are written to memory.
     """
 
     axes: Axes
@@ -65,6 +66,7 @@ class Sweep:
     segments: dict[Segment, int] = field(default_factory=dict)
     totals: dict[Total, int] = field(default_factory=dict)
     columns: dict[int, int] = field(default_factory=dict)
+    moderate: list[int] = field(default_factory=list)
     factors: dict[tuple[str, int], int] = field(default_factory=dict)
     column_sums: dict[int, int] = field(default_factory=dict)
     row_sums: dict[int, int] = field(default_factory=dict)
@@ -253,8 +255,15 @@ class _Planner:
         entries: dict[int, int] = getattr(sweep, table)
         if x not in entries:
             entries[x] = len(entries)
-            targets.setdefault(x, []).append((_INSTRUCTION[table], 0, x, x, entries[x]))
+            variant = int(table == "columns" and self._moderate(x))
+            targets.setdefault(x, []).append((_INSTRUCTION[table], variant, x, x, entries[x]))
+            if variant:
+                sweep.moderate.append(entries[x])
         return self._level[x] + 1
+
+    def _moderate(self, x: int) -> bool:
+        """Whether exponentials of the elements can be added up as they are."""
+        return self._certain[x] and self._bounds[x] <= MODERATES
 
     # What the rules of `sums` ask for
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.reference import EPS
-from .emit import ABSOLUTES, LOG_SOFTMAX, MAX, MIN, PRODUCTS, SOFTMAX, SQUARES, SUM
+from .emit import ABSOLUTES, LOG_SOFTMAX, MAX, MEAN, MIN, PRODUCTS, SOFTMAX, SQUARES, SUM
 from .kernels import KERNELS
-from .machine import MEAN
 
 Array = NDArray[np.float64]
 

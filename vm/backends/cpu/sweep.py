@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .emit import LOWEST, MAX, MIN, PAD
-from .layout import WIDEST, Ints, Layout
-from .machine import ROW, ROW_END, WIDTH, compiled
+from .layout import ROW, ROW_END, WIDEST, WIDTH, Ints, Layout
+from .machine import compiled
+from .memory import Arrays, What
 from .plan import Sweep, Total
 from .rules import COLUMNWISE
 from .threads import SHARES, Threads
@@ -34,6 +35,16 @@ class Left:
     column_sums: dict[int, Array] = field(default_factory=dict)
     row_sums: dict[int, Array] = field(default_factory=dict)
 
+    def items(self) -> Iterator[tuple[What, Arrays]]:
+        """All of it, each under its own name."""
+        for what, values in self.totals.items():
+            yield what, (values,)
+        for x, pair in self.columns.items():
+            yield ("columns", (x,)), pair
+        for table, found in (("column_sums", self.column_sums), ("row_sums", self.row_sums)):
+            for x, values in found.items():
+                yield (table, (x,)), (values,)
+
 
 def sweep_over(
     sweep: Sweep,
@@ -48,11 +59,11 @@ def sweep_over(
     of the Matrices that it takes softmax of, see `Left`. ``number``: float64 or float32."""
     capacity = WIDEST * (8 // np.dtype(number).itemsize) + PAD
     totals = _first_totals(sweep, len(where.jobs))
-    new = np.full((len(sweep.columns), where.new_columns), LOWEST, number)
-    sums = np.zeros_like(new)
-    largest, factors = _factors(sweep, int(where.old_columns[-1]) + PAD, columns, number)
-    column_sums = np.zeros((len(sweep.column_sums), where.new_columns))
-    row_sums = np.zeros((len(sweep.row_sums), where.new_rows))
+    shape = len(sweep.columns), where.new_columns
+    new, sums = threads.table("new", shape, number, LOWEST), threads.table("sums", shape, number, 0.0)
+    largest, factors = _factors(sweep, int(where.old_columns[-1]) + PAD, columns, number, threads)
+    column_sums = threads.table("column_sums", (len(sweep.column_sums), where.new_columns), np.float64, 0.0)
+    row_sums = threads.table("row_sums", (len(sweep.row_sums), where.new_rows), np.float64, 0.0)
     double = number is np.float64
     run = compiled("run", double)
 
@@ -92,10 +103,14 @@ def _first_totals(sweep: Sweep, jobs: int) -> Array:
 
 
 def _factors(
-    sweep: Sweep, room: int, columns: Mapping[int, tuple[Array, Array]], number: type[np.floating[Any]]
+    sweep: Sweep,
+    room: int,
+    columns: Mapping[int, tuple[Array, Array]],
+    number: type[np.floating[Any]],
+    threads: Threads,
 ) -> tuple[Numbers, Numbers]:
     """What the softmaxes of the sweep need of every column: its largest element and its factor."""
-    largest, factors = (np.zeros((len(sweep.factors), room), number) for _ in range(2))
+    largest, factors = (threads.table(n, (len(sweep.factors), room), number, 0.0) for n in ("largest", "factors"))
     for (name, x), row in sweep.factors.items():
         high, total = columns[x]
         largest[row, : len(high)] = high
@@ -111,10 +126,30 @@ def _joined(sweep: Sweep, where: Layout, totals: Array) -> dict[Total, Array]:
 
 
 def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) -> dict[int, tuple[Array, Array]]:
-    largest, total = (np.empty((len(sweep.columns), int(where.old_columns[-1]))) for _ in range(2))
-    compiled("join_columns", new.dtype == np.float64)(where.jobs, new, sums, largest, total)
-    total[np.isinf(largest) | (total == 0)] = np.nan  # inf - inf: an element is inf, or all are -inf
-    return {x: (largest[row], total[row]) for x, row in sweep.columns.items()}
+    found = {}
+    for x, row in sweep.columns.items():
+        largest, total = (np.full((1, int(where.old_columns[-1])), first) for first in (LOWEST, 0.0))
+        compiled("join_largest", new.dtype == np.float64)(where.jobs, new[row : row + 1], largest)
+        joined = _moderate if row in sweep.moderate else _shifted
+        joined(where, new[row : row + 1], sums[row : row + 1], largest, total)
+        total[np.isinf(largest) | (total == 0)] = np.nan  # inf - inf: an element is inf, or all are -inf
+        found[x] = largest[0], total[0]
+    return found
+
+
+def _moderate(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: Array) -> None:
+    compiled("join_sums", sums.dtype == np.float64)(where.jobs, sums, total)
+    total *= np.exp(-largest)
+    if (where.rows == 1).any():  # exp(x) exp(-x) is not always 1
+        single = np.repeat(where.rows == 1, where.columns)
+        total[:, single] = total[:, single] * 0.0 + 1.0
+
+
+def _shifted(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: Array) -> None:
+    apart = np.append(largest, 0.0)[where.column_places]  # behind a job stands anything
+    np.exp(np.subtract(new, apart, out=apart[None]), out=apart[None])
+    apart *= sums[0]
+    compiled("join_sums")(where.jobs, apart[None], total)
 
 
 def _shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Item = TypeVar("Item")
 
 CACHE_LINE = 64
+TABLE = 1 << 25
+"""Bytes of a table that is kept."""
 SHARES = 4
 """Parts of the work for each thread: an uneven part then costs little."""
 
@@ -26,12 +28,13 @@ def available() -> int:
 
 
 class Threads:
-    """A pool of ``count`` threads, each with its own scratch memory."""
+    """A pool of ``count`` threads, each with its own scratch memory, and the tables that all of them write to."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool = ThreadPoolExecutor(count, "proxforge-cpu") if count > 1 else None
         self._local = threading.local()
+        self._tables: dict[str, NDArray[Any]] = {}
 
     def each(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
         """Calls the function with every item; raises what it raises."""
@@ -49,6 +52,18 @@ class Threads:
             held = aligned(size, number)
             self._local.scratch = held
         return held
+
+    def table(self, name: str, shape: tuple[int, int], number: type[np.floating[Any]], first: float) -> NDArray[Any]:
+        """A table of so many rows and columns, filled; the next one of this name lies in the same memory. New memory
+        costs more than what is done with it: the system clears it, page by page."""
+        size = shape[0] * shape[1]
+        held = self._tables.get(name)
+        if held is None or len(held) < size or held.dtype != number:
+            held = np.empty(size, number)
+            self._tables[name] = held if held.nbytes <= TABLE else held[:0]
+        found = held[:size].reshape(shape)
+        found.fill(first)
+        return found
 
 
 def aligned(size: int, number: type[np.floating[Any]]) -> NDArray[Any]:

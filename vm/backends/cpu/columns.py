@@ -1,0 +1,116 @@
+"""The machine's instructions on whole rows of a tile: statistics of columns, sums of columns and of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import functions as fn
+from .emit import Code, added
+from .kernels import flushed
+from .lanes import INT, Value, Vector
+
+SHIFTED, MODERATE = range(2)
+"""How the exponentials of a column are added up: as exp(element - the largest so far), or, where no element is beyond
+`MODERATES`, as they are, which saves an exponential wherever the largest is another one, and where jobs are joined."""
+MODERATES = 4.0
+"""Columns of so small elements lose no digits: no element is nothing beside another one."""
+
+
+def column_statistics(code: Code) -> None:
+    """scratch, kind, a, rows, width, largest, sums, place: takes a tile of whole rows into the columns' statistics.
+
+    ``largest`` and ``sums`` [place + column]: the largest element x, and the sum of exp(element - x) where the kind is
+    `SHIFTED`, of exp(element) where it is `MODERATE`; there is room for a vector more than the tile is wide.
+    """
+    b, lanes, scratch = code.builder, code.lanes, code.base(0)
+    kind, a, rows, width = code.args[1:5]
+    largest, sums, place = code.base(5), code.base(6), code.args[7]
+    end = b.mul(rows, width)
+
+    def grow(variable: Value, x: Vector) -> None:
+        b.store((Vector(lanes, b.load(variable)) + x).value, variable)
+
+    def larger(variable: Value, x: Vector) -> None:
+        old = Vector(lanes, b.load(variable))
+        b.store(lanes.select(x > old, x, old).value, variable)
+
+    def shifted() -> None:
+        with code.loop(INT(0), width, lanes.lanes) as j:
+            here = b.add(place, j)
+            before = code.vector(largest, here)
+            best, grown = code.variable(before.value), code.variable(code.vector(sums, here).value)
+            with code.loop(j, end, width) as i:
+                larger(best, code.vector(scratch, a, i))
+            now = Vector(lanes, b.load(best))
+            with b.if_then(lanes.any(now > before)):
+                b.store((Vector(lanes, b.load(grown)) * fn.exp_below(before - now)).value, grown)
+            with code.loop(j, end, width) as i:
+                grow(grown, fn.exp_below(code.vector(scratch, a, i) - now))
+            lanes.store(now, code.at(largest, here))
+            lanes.store(Vector(lanes, b.load(grown)), code.at(sums, here))
+
+    def moderate() -> None:
+        with code.loop(INT(0), width, lanes.lanes) as j:
+            here = b.add(place, j)
+            best, grown = (code.variable(code.vector(table, here).value) for table in (largest, sums))
+            with code.loop(j, end, width) as i:
+                x = code.vector(scratch, a, i)
+                larger(best, x)
+                grow(grown, fn.exp_normal(x))
+            lanes.store(Vector(lanes, b.load(best)), code.at(largest, here))
+            lanes.store(Vector(lanes, b.load(grown)), code.at(sums, here))
+
+    code.switch(kind, [shifted, moderate])
+
+
+def column_step(code: Code) -> None:
+    """scratch, kind, d, a, rows, width, largest, factors, place: `SOFTMAX` or `LOG_SOFTMAX` of a tile of whole rows.
+
+    ``factors`` [place + column]: 1/sum for the one, ln(sum) for the other. Rows are written in order and each may run
+    over its end, into the next: d may not be a.
+    """
+    b, lanes, scratch = code.builder, code.lanes, code.base(0)
+    kind, d, a, rows, width = code.args[1:6]
+    largest, factors, place = code.base(6), code.base(7), code.args[8]
+    end = b.mul(rows, width)
+
+    def case(compute: Callable[[Vector, Vector], Vector]) -> Callable[[], None]:
+        def emit() -> None:
+            with code.loop(INT(0), end, width) as row, code.loop(INT(0), width, lanes.lanes) as j:
+                i, here = b.add(row, j), b.add(place, j)
+                x = code.vector(scratch, a, i) - code.vector(largest, here)
+                lanes.store(flushed(compute(x, code.vector(factors, here))), code.at(scratch, d, i))
+
+        return emit
+
+    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f), case(lambda x, f: x - f)])
+
+
+def column_sums(code: Code) -> None:
+    """scratch, a, rows, width, sums, place: adds each column of a tile to float64 sums[place + column]."""
+    b, lanes, wide, scratch = code.builder, code.lanes, code.lanes.wide(), code.base(0)
+    a, rows, width = code.args[1:4]
+    sums, place = code.base(4), code.args[5]
+    end = b.mul(rows, width)
+    with code.loop(INT(0), width, lanes.lanes) as j:
+        here = code.at(sums, place, j)
+        grown = code.variable(wide.load(here).value)
+        with code.loop(j, end, width) as i:
+            x = lanes.widened(code.vector(scratch, a, i))
+            b.store((Vector(wide, b.load(grown)) + x).value, grown)
+        wide.store(Vector(wide, b.load(grown)), here)
+
+
+def row_sums(code: Code) -> None:
+    """scratch, a, rows, width, sums, place: adds each row of a tile to float64 sums[place + row]."""
+    b, scratch = code.builder, code.base(0)
+    a, rows, width = code.args[1:4]
+    sums, place = code.base(4), code.args[5]
+    with code.loop(INT(0), rows) as row:
+        start = b.add(a, b.mul(row, width))
+
+        def term(i: Value, start: Value = start) -> Vector:
+            return code.lanes.widened(code.vector(scratch, start, i))
+
+        here = code.at(sums, place, row)
+        b.store(b.fadd(b.load(here), added(code, width, code.lanes.wide(), term)), here)

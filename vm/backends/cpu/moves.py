@@ -1,0 +1,82 @@
+"""The machine's instructions between memory and registers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+
+from .emit import Code
+from .kernels import flushed
+from .lanes import FLOAT, INT, Lanes, Value, Vector
+
+_AT_ONCE = 4
+"""Vectors in one turn of a loop."""
+_LINE = 16
+"""Numbers of float32 in a line of the cache."""
+
+
+def _prefetch(builder: Any, pointer: Value) -> None:
+    """Asks for what lies there before it is needed; an address that is not mapped does no harm."""
+    byte, kind = ir.IntType(8).as_pointer(), ir.IntType(32)
+    full = "llvm.prefetch.p0i8"
+    known = builder.module.globals
+    if full not in known:
+        ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [byte, kind, kind, kind]), full)
+    builder.call(known[full], [builder.bitcast(pointer, byte), kind(0), kind(2), kind(1)])
+
+
+def take(code: Code) -> None:
+    """scratch, d, address, n: n float32 numbers of a segment, what is below the smallest normal number as 0."""
+    b, lanes, scratch = code.builder, code.lanes, code.base(0)
+    d, address, n = code.args[1:]
+    source = b.inttoptr(address, ir.FloatType().as_pointer())
+    narrow = Lanes(b, FLOAT, lanes.lanes)
+
+    def clean(x: Vector) -> Vector:
+        if not lanes.double:  # exp needs the low bits of a NaN to be 0, as they are in float64
+            x = x.lanes.select(x.lanes.nan(x), math.nan, x)
+        return flushed(x)
+
+    def moved(x: Value) -> Value:
+        return b.fpext(x, lanes.type) if lanes.double else x
+
+    def vector(i: Value) -> None:
+        lanes.store(Vector(lanes, moved(clean(narrow.load(code.at(source, i))).value)), code.at(scratch, d, i))
+
+    most, whole = code.tail(n, _AT_ONCE * lanes.lanes), code.tail(n, lanes.lanes)
+    with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as i:
+        for u in range(_AT_ONCE * lanes.lanes // _LINE):
+            _prefetch(b, code.at(source, b.add(i, n), INT(u * _LINE)))
+        for u in range(_AT_ONCE):
+            vector(b.add(i, INT(u * lanes.lanes)))
+    with code.loop(most, whole, lanes.lanes) as i:
+        vector(i)
+    one = Lanes(b, FLOAT, 1)
+    with code.loop(whole, n) as i:
+        x = clean(one.filled(b.load(code.at(source, i))))
+        scalar = b.extract_element(x.value, ir.IntType(32)(0))
+        b.store(b.fpext(scalar, ir.DoubleType()) if lanes.double else scalar, code.at(scratch, d, i))
+
+
+def copy_in(code: Code) -> None:
+    """scratch, d, address, n: n numbers of the machine's own format."""
+    source = code.builder.inttoptr(code.args[2], code.lanes.form.element.as_pointer())
+    _copied(code, source, code.at(code.base(0), code.args[1]))
+
+
+def copy_out(code: Code) -> None:
+    """scratch, a, address, n: n numbers to memory, and not one more; -0 as 0."""
+    target = code.builder.inttoptr(code.args[2], code.lanes.form.element.as_pointer())
+    _copied(code, code.at(code.base(0), code.args[1]), target)
+
+
+def _copied(code: Code, source: Value, target: Value) -> None:
+    n, lanes, b = code.args[3], code.lanes, code.builder
+    whole = code.tail(n, lanes.lanes)
+    with code.loop(INT(0), whole, lanes.lanes) as i:
+        lanes.store(code.vector(source, i) + 0.0, code.at(target, i))
+    with code.loop(whole, n) as i:
+        one = b.fadd(b.load(code.at(source, i)), ir.Constant(lanes.form.element, 0.0))
+        b.store(one, code.at(target, i))
