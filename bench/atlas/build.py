@@ -17,20 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.errors import ProxforgeError
-from ...grammar.ops import OPS
-from ...search.correlation import kendall_many, settled
 from ...search.spaces.tree import TreeSpace
 from ...stats_cache.source import Source
-from ...vm.compile import compile_text
-from ...vm.evaluate import Evaluator
-from ...vm.result import Status
-from ..proxies import BASELINES
+from .baselines import baselines
 from .branches import Branches
 from .files import FORMAT, checksum, load, save, write_json
-from .listing import MATMUL, TIMES, Listing, check_space, list_programs
+from .listing import DIVIDE, DOT, MATMUL, TIMES, Listing, check_space, list_programs
 from .meetings import Meetings
-from .patterns import JOINS, LAYERS, layered
-from .ranks import CONSTANT, LEFT_OUT, NONFINITE, OK, Order, Ranks, rank_joins, rank_scores, rank_sums
+from .patterns import LAYERS
+from .ranks import LEFT_OUT, Order, Ranks, rank_joins, rank_sums
+from .running import run_joins
 from .values import Values, branch_values
 
 Array = NDArray[np.float64]
@@ -101,8 +97,7 @@ class Building:
         self._claim()
         listing = self._timed("programs", self._listing)
         values = self._timed("branches", self._values)
-        both = self._branches.matrix[listing.joins[:, 1]] & self._branches.matrix[listing.joins[:, 2]]
-        meeting = np.flatnonzero(both & np.isin(listing.joins[:, 0], (TIMES, MATMUL)))
+        meeting = self._meeting(listing.joins)
         if self._task.products:
             self._timed("matrices", lambda: self._meet(values, listing.joins[meeting]))
         self._timed("ranks", lambda: self._rank(listing.joins, values, meeting))
@@ -152,6 +147,11 @@ class Building:
         keys = [(statistic, op) for statistic, op in json.loads(ops_place.read_text())]
         return Values(values, largest, dict(zip(keys, moments, strict=True)))
 
+    def _meeting(self, joins: NDArray[np.int16]) -> NDArray[np.int64]:
+        """The joins of two matrices by * and @ and dot."""
+        both = self._branches.matrix[joins[:, 1]] & self._branches.matrix[joins[:, 2]]
+        return np.flatnonzero(both & np.isin(joins[:, 0], (TIMES, MATMUL, DOT)))
+
     def _meet(self, values: Values, joins: NDArray[np.int16]) -> None:
         """A file for each network."""
         count = len(self._task.source.networks)
@@ -177,7 +177,7 @@ class Building:
                 pass
 
     def _rank(self, joins: NDArray[np.int16], values: Values, meeting: NDArray[np.int64]) -> None:
-        """A file for each block of joins."""
+        """A file for each block of joins, and one of those that are no algebra: run together, they share their work."""
         sample = self._sample(len(joins), meeting)
         blocks = range(0, len(joins), BLOCK)
         sums = [load(place) for place in sorted(self._work.glob("network_*.npy"))]
@@ -188,14 +188,25 @@ class Building:
             place = self._work / f"block_{start:09}.npz"
             if not place.exists():
                 rows = np.arange(start, min(start + BLOCK, len(joins)))
-                made = self._block(joins, rows, values, meeting, sums, keep=False)
+                made, left = self._block(joins, rows, values, meeting, sums, keep=False)
                 mine = sample[(sample >= rows[0]) & (sample <= rows[-1])]
-                scores = self._block(joins, mine, values, meeting, sums, keep=True).scores
-                save(place, status=made.status, agree=made.agree, untied=made.untied, scores=scores)
+                scores = self._block(joins, mine, values, meeting, sums, keep=True)[0].scores
+                save(place, left=left, status=made.status, agree=made.agree, untied=made.untied, scores=scores)
             done += 1
             self._told("ranks", done / len(blocks))
 
         self._each(one, blocks)
+        place = self._work / "left.npz"
+        if not place.exists():
+            rows = self._joined("left")
+            made = run_joins(
+                joins[rows], self._branches, self._task.source, self._task.parts, self._order, self._backend
+            )
+            save(place, left=rows, status=made.status, agree=made.agree, untied=made.untied, scores=made.scores)
+
+    def _joined(self, name: str) -> NDArray[Any]:
+        """An array of all blocks."""
+        return np.concatenate([np.load(place)[name] for place in sorted(self._work.glob("block_*.npz"))])
 
     def _sample(self, joins: int, meeting: NDArray[np.int64]) -> NDArray[np.int64]:
         """The joins whose scores are kept."""
@@ -206,12 +217,14 @@ class Building:
     def _block(
         self, joins: NDArray[np.int16], rows: NDArray[np.int64], values: Values, meeting: NDArray[np.int64],
         sums: Sequence[NDArray[Any]], *, keep: bool,
-    ) -> Ranks:  # fmt: skip
-        """The ranks of some joins, ascending; ``keep``: their scores too."""
+    ) -> tuple[Ranks, NDArray[np.int64]]:  # fmt: skip
+        """The ranks of some joins, ascending; ``keep``: their scores too. And those that have to be run."""
         made = Ranks.room(len(rows), len(LAYERS), self._order, keep)
         doubtful = np.zeros(len(rows), np.bool_)
         met, among, place = np.intersect1d(rows, meeting, assume_unique=True, return_indices=True)
-        others = np.setdiff1d(np.arange(len(rows)), among, assume_unique=True)
+        divided = (joins[rows, 0] == DIVIDE) & self._branches.matrix[joins[rows, 2]]
+        made.status[divided] = LEFT_OUT
+        others = np.setdiff1d(np.flatnonzero(~divided), among, assume_unique=True)
         if len(others):
             found, doubtful[others] = rank_joins(
                 np.ascontiguousarray(joins[rows[others]]), values.values, values.largest, self._branches.matrix,
@@ -224,42 +237,27 @@ class Building:
             read = np.stack([network[place[0] : place[-1] + 1][place - place[0]] for network in sums])
             total, highest, size = (np.ascontiguousarray(read[n], np.float64) for n in ("total", "highest", "size"))
             _put(made, among, rank_sums(total, highest, size, self._starts, self._order, keep))
-            infinite = ~np.isfinite(total)
-            decided = np.all([infinite[part].any(axis=0) for part in self._task.parts[:2]], axis=0)
-            doubtful[among] = read["doubtful"].any(axis=0) & ~decided
-        left = np.flatnonzero(doubtful)
-        if len(left):
-            _put(made, left, self._run(joins[rows[left]]))
-        return made
-
-    def _run(self, joins: NDArray[np.int16]) -> Ranks:
-        """Joins that are no algebra, by the VM."""
-        pool, nodes = self._branches.pool, self._branches.nodes
-        roots = []
-        for number, x, y in joins.tolist():
-            node = pool.apply(OPS[JOINS[number]], nodes[x], nodes[y])
-            roots += [layered(pool, node, layers) for layers in LAYERS]
-        shape = len(joins), len(LAYERS)
-        parts = self._task.parts
-        runs = [Evaluator(self._task.source, part, backend_name=self._backend).run(roots) for part in parts]
-        scores = runs[-1].scores.reshape(*shape, -1)
-        made = rank_scores(scores, self._order)  # whether they differ is the VM's to say
-        for p, run in enumerate(runs):
-            status = run.status.reshape(shape)
-            made.status[:, :, p] = np.where(
-                status == Status.OK, OK, np.where(status == Status.CONSTANT, CONSTANT, NONFINITE)
+            finite = np.isfinite(total)
+            doubtful[among] = np.any(
+                [(read["doubtful"] & finite)[part].any(axis=0) & finite[part].all(axis=0) for part in self._task.parts],
+                axis=0,
             )
-        return made
+        return made, rows[doubtful]
 
     def _finish(self, listing: Listing) -> None:
         """One file of each kind, of all blocks."""
-        blocks = sorted(self._work.glob("block_*.npz"))
-        for name in ("status", "agree", "untied", "scores"):
-            save(self._out / f"{name}.npy", np.concatenate([np.load(place)[name] for place in blocks]))
-            self._told("files", (1 + ("status", "agree", "untied", "scores").index(name)) / 4)
-        both = self._branches.matrix[listing.joins[:, 1]] & self._branches.matrix[listing.joins[:, 2]]
-        meeting = np.flatnonzero(both & np.isin(listing.joins[:, 0], (TIMES, MATMUL)))
-        save(self._out / "sample.npy", self._sample(len(listing.joins), meeting))
+        sample = self._sample(len(listing.joins), self._meeting(listing.joins))
+        run = np.load(self._work / "left.npz")
+        _, kept, of_run = np.intersect1d(sample, run["left"], assume_unique=True, return_indices=True)
+        for done, name in enumerate(("status", "agree", "untied", "scores")):
+            array = self._joined(name)
+            if name == "scores":
+                array[kept] = run[name][of_run]
+            else:
+                array[run["left"]] = run[name]
+            save(self._out / f"{name}.npy", array)
+            self._told("files", (1 + done) / 4)
+        save(self._out / "sample.npy", sample)
         names = ("joins", *(f"programs_{layers}" for layers in LAYERS), "status", "agree", "untied", "sample", "scores")
         manifest = {
             **self._task.settings(),
@@ -267,22 +265,13 @@ class Building:
             "masks": list(self._order.mask),
             "pairs": self._order.untied.tolist(),
             "counts": self._counts(listing),
-            "baselines": self._baselines(),
+            "baselines": baselines(
+                self._task.source, self._task.targets, dict(zip(PARTS, self._task.parts, strict=True)), self._backend
+            ),
             "seconds": self._seconds,
             "files": {f"{name}.npy": checksum(self._out / f"{name}.npy") for name in names},
         }
         write_json(self._out / "manifest.json", manifest)
-
-    def _baselines(self) -> dict[str, dict[str, float | None]]:
-        """The JCM of what looks at no statistic, on each part."""
-        roots = [compile_text(formula, self._branches.pool).node for formula in BASELINES]
-        found: dict[str, dict[str, float | None]] = {name: {} for name in BASELINES}
-        for part, networks in zip(PARTS, self._task.parts, strict=True):
-            scores = Evaluator(self._task.source, networks, backend_name=self._backend).run(roots).scores
-            targets = np.stack([np.asarray(y, np.float64)[networks] for y in self._task.targets.values()])
-            for name, tau in zip(BASELINES, kendall_many(settled(scores), targets).mean(axis=1).tolist(), strict=True):
-                found[name][part] = None if np.isnan(tau) else tau
-        return found
 
     def _counts(self, listing: Listing) -> dict[str, Any]:
         space = self._task.space

@@ -20,7 +20,7 @@ from .branches import Branches
 from .hashing import Words, hashes, keys, words
 from .patterns import JOINS, LAYERS, Pattern, layered, programs_of
 
-PLUS, MINUS, TIMES, MATMUL = range(4)
+PLUS, MINUS, TIMES, MATMUL, DIVIDE, DOT = range(6)
 PROGRAM = np.dtype([("key", "<u8"), ("place", "<u4"), ("many", "<u4")])
 """A program. ``key``: the first 8 bytes of its canonical hash, as a number. ``place``: twice the number of the join
 that has its value, plus 1 where the program is minus that. ``many``: genotypes."""
@@ -126,10 +126,10 @@ def _plain_keys(made: NDArray[Any], branches: Branches) -> Words:
     """The keys of programs that are a join of branches, or minus one, ``[layers, P]``."""
     digest = np.array([words(node.digest) for node in branches.nodes], np.uint64)
     x, y, op = made["x"], made["y"], made["op"]
-    exchanged = (op != MATMUL) & (branches.ordinal[x] > branches.ordinal[y])
+    exchanged = (op != MATMUL) & (op != DIVIDE) & (branches.ordinal[x] > branches.ordinal[y])
     negated = made["negated"] ^ (exchanged & (op == MINUS))
     a, b = digest[np.where(exchanged, y, x)], digest[np.where(exchanged, x, y)]
-    matrix = branches.matrix[x] | branches.matrix[y]
+    matrix = (branches.matrix[x] | branches.matrix[y]) & (op != DOT)
     joined = np.empty((len(made), 2), np.uint64)
     for number, name in enumerate(JOINS):
         for kind in (Kind.MATRIX, Kind.SCALAR):
@@ -157,7 +157,7 @@ def _normal(rows: NDArray[Any], branches: Branches) -> tuple[NDArray[np.int64], 
     differ = (of_x != of_y) ^ (op == MINUS)  # x - y after the signs of the branches are taken into account
     sign = np.where(added, of_x, of_x * of_y)
     op = np.where(added, np.where(differ, MINUS, PLUS), op)
-    swap = (op != MATMUL) & (x > y)
+    swap = (op != MATMUL) & (op != DIVIDE) & (x > y)
     sign = np.where(swap & (op == MINUS), -sign, sign)
     sign = np.where(rows["plain"] & rows["negated"], -sign, sign)
     x, y = np.where(swap, y, x), np.where(swap, x, y)

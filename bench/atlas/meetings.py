@@ -1,4 +1,4 @@
-"""The joins of two matrices by ``*`` and ``@``, network by network: the sums over the layers of their means."""
+"""Joins of two matrices by ``*``, ``@`` and ``dot``, network by network: the sums over the layers of their means."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ...grammar.reference import FLOAT32_MAX, in_range
 from ...grammar.types import STATISTICS
 from ...stats_cache.source import Source
 from .branches import Branches
-from .listing import MATMUL, TIMES
+from .doubt import SMALLEST
+from .listing import DOT, MATMUL, TIMES
 from .matrices import Means, Tall, chains_of, groups_of
-from .ranks import SMALLEST
 from .values import Values
 
 Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ differ by less than 1e-10 of it are rounding, as the means of a matrix times one
 
 
 class Meetings:
-    """Computes `SUMS` of any network. ``joins`` ``[R, 3]``: of `Listing.joins` those of two matrices by * or @.
+    """Computes `SUMS` of any network. ``joins`` ``[R, 3]``: of `Listing.joins` those of two matrices by * or @ or dot.
 
     Not for several threads at once: `again` makes another one.
     """
@@ -48,33 +48,30 @@ class Meetings:
         mixed = (side[self._joins[:, 1]] == 0) | (side[self._joins[:, 2]] == 0)
         self._cancels = np.where(mixed, CANCELLED, 0.0)
         self._at = place[local]  # the number of each operand among the matrices of its statistic
-        self._products = [self._pairs(TIMES, stat, names, names) for names in self._groups]
+        self._products = [self._pairs((TIMES, DOT), stat, names, names) for names in self._groups]
         meets = [
             (a, b)
             for a in branches.statistics
             for b in branches.statistics
             if STATISTICS[a].type.cols == STATISTICS[b].type.rows
         ]
-        self._matmuls = {(a, b): self._pairs(MATMUL, stat, (a,), (b,)) for a, b in meets}
-        columns, rows = {a for a, _ in meets}, {b for _, b in meets}
-        self._talls = [
-            Tall(self._chains, any(n in columns for n in names), any(n in rows for n in names))
-            for names in self._groups
-        ]
+        self._matmuls = {(a, b): self._pairs((MATMUL,), stat, (a,), (b,)) for a, b in meets}
+        second = {b for _, b in meets}
+        self._talls = [Tall(self._chains, any(n in second for n in names)) for names in self._groups]
 
     def again(self) -> Meetings:
         """Another one, for another thread."""
         return Meetings(*self._args)
 
     def _pairs(
-        self, op: int, stat: NDArray[np.int64], left: tuple[str, ...], right: tuple[str, ...]
+        self, ops: tuple[int, ...], stat: NDArray[np.int64], left: tuple[str, ...], right: tuple[str, ...]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """The joins by an op of matrices of these statistics, and the numbers of the operands among these."""
+        """The joins by some ops of matrices of these statistics, and the numbers of the operands among these."""
         known = self._branches.statistics
         first = {known.index(name): i for i, name in enumerate(left)}
         second = {known.index(name): i for i, name in enumerate(right)}
         chosen = np.flatnonzero(
-            (self._joins[:, 0] == op) & np.isin(stat[:, 0], list(first)) & np.isin(stat[:, 1], list(second))
+            np.isin(self._joins[:, 0], ops) & np.isin(stat[:, 0], list(first)) & np.isin(stat[:, 1], list(second))
         )
         count = len(self._chains)
         i = np.array([first[s] for s in stat[chosen, 0].tolist()], np.int64) * count + self._at[chosen, 0]
@@ -105,7 +102,8 @@ class Meetings:
         return found
 
     def _layer(self, network: int, layer: int, at: int) -> tuple[Array, Array, Array]:
-        """Of all joins in a layer the mean, the length of the inner axis of ``@``, else 1, sqrt(mean(a²) mean(b²))."""
+        """Of all joins in a layer the mean, of ``dot`` the sum; the length of the inner axis of ``@``, else 1; and
+        sqrt(mean(a²) mean(b²)), or of sums."""
         value, inner, scale = np.empty(len(self._joins)), np.ones(len(self._joins)), np.empty(len(self._joins))
         finite = np.isfinite(self._values.values[:, at])
         moments = {key: m[:, at] for key, m in self._values.moments.items()}
@@ -115,17 +113,18 @@ class Meetings:
             first = [self._branches.statistics.index(name) * each for name in names]
             means = tall.means(self._source, (network, layer), names, moments, [finite[f : f + each] for f in first])
             products = means.products()
-            value[chosen] = products[i, j]
+            times = np.where(self._joins[chosen, 0] == DOT, float(means.shape[0] * means.shape[1]), 1.0)
+            value[chosen] = products[i, j] * times
             roots = np.sqrt(np.maximum(np.diagonal(products), 0.0))
-            scale[chosen] = roots[i] * roots[j]
+            scale[chosen] = roots[i] * roots[j] * times
             made |= {name: (means, k, roots) for k, name in enumerate(names)}
         count = len(self._chains)
         with np.errstate(invalid="ignore"):
             for (a, b), (chosen, i, j) in self._matmuls.items():
                 if len(chosen):
                     (left, k, of_a), (right, m, of_b) = made[a], made[b]
-                    columns = left.sums(k, 0, slice(k * count, (k + 1) * count))
-                    rows = right.sums(m, 1, slice(m * count, (m + 1) * count))
+                    columns = left.sums(0, slice(k * count, (k + 1) * count))
+                    rows = right.sums(1, slice(m * count, (m + 1) * count))
                     elements = left.shape[0] * right.shape[1]
                     value[chosen] = (columns @ rows.T)[i, j] / elements
                     scale[chosen] = of_a[k * count + i] * of_b[m * count + j]

@@ -24,8 +24,10 @@ from ...search.spaces.valid import refusals
 from ..tree_count import STAND_INS, stand_in
 from .branches import chains
 
-JOINS = ("+", "-", "*", "@")
-"""The joins that are algebra of their branches, by number."""
+JOINS = ("+", "-", "*", "@", "/", "dot")
+"""The joins that are algebra of their branches, by number; ``/`` where the divisor is a Scalar."""
+ORDERED = ("@", "/")
+"""Those of which neither order follows from the other."""
 LAYERS = ("mean", "sum")
 """The layer reductions: of layer_mean and layer_sum."""
 ROW = np.dtype(
@@ -94,16 +96,16 @@ class _Joined:
         """Takes in the joins of two branches by one op, in both orders."""
         a, b = self._nodes[i], self._nodes[j]
         count = self._many[i] * self._many[j] * times
-        if op.name == "@":
+        if op.name != "@" and a.type.kind is b.type.kind is Kind.MATRIX and a.type != b.type:
+            return
+        if op.name in ORDERED:
             for p, q in dict.fromkeys(((i, j), (j, i))):
                 first, second = self._nodes[p], self._nodes[q]
-                if first.type.cols == second.type.rows:
+                if op.name == "/" or first.type.cols == second.type.rows:
                     if self._pool.stands(op, (first, second)):
                         self._add((True, False, number, p, q), count)
                     else:
                         self._make(number, op, count, p, q)
-            return
-        if a.type.kind is b.type.kind is Kind.MATRIX and a.type != b.type:
             return
         x, y = i, j
         stands = i != j and self._pool.stands(op, (a, b))
@@ -186,10 +188,11 @@ def _classes(pool: CanonicalPool, nodes: Sequence[Node]) -> list[int]:
 def _joins(space: TreeSpace, matrices: int) -> list[tuple[int, Op, int]]:
     """The joins of two branches of which so many are matrices: number, op, and how many ops of the space it stands for.
 
-    Of two Scalars ``@`` is their product; of a Scalar and a matrix there is none.
+    Of two Scalars ``@`` and ``dot`` are their product; of a Scalar and a matrix there is none.
     """
-    names = dict.fromkeys((n for n in JOINS if n in space.binary and n != "@"), 1)
-    if "@" in space.binary and matrices != 1:
-        as_what = "*" if matrices == 0 else "@"
+    products = [n for n in ("@", "dot") if n in space.binary and matrices != 1]
+    names = dict.fromkeys((n for n in JOINS if n in space.binary and n not in ("@", "dot")), 1)
+    for name in products:
+        as_what = "*" if matrices == 0 else name
         names[as_what] = names.get(as_what, 0) + 1
     return [(JOINS.index(name), OPS[name], times) for name, times in names.items()]

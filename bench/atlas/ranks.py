@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ...grammar.reference import FLOAT32_MAX, FLOAT32_TINY
 from ...search.correlation import DIGITS
 from ...vm.result import SAME
+from .doubt import LOST, SMALLEST, doubts
 
 Array = NDArray[np.float64]
 Words = NDArray[np.uint64]
@@ -28,9 +29,7 @@ Words = NDArray[np.uint64]
 OK, NONFINITE, CONSTANT, LEFT_OUT = range(4)
 """Why a join has ranks on a part of the networks, or has none."""
 STATUSES = ("ok", "nonfinite", "constant", "left out")
-SMALLEST = 1e-28
-"""An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
-PLUS, MINUS, TIMES = range(3)
+PLUS, MINUS, TIMES, _, DIVIDE = range(5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +110,10 @@ def rank_joins(
     joins: NDArray[np.int16], values: Array, largest: Array, matrix: NDArray[np.bool_], starts: Any, order: Order,
     keep: bool,
 ) -> tuple[Ranks, NDArray[np.bool_]]:  # fmt: skip
-    """Joins by + - * whose value in a layer follows from those of the branches, see `values.Values`.
+    """Joins by + - * / whose value in a layer follows from those of the branches, see `values.Values`.
 
     ``starts``: where the layers of each network begin, and their number, ``[A + 1]``. Also: which joins have elements
-    that may be out of float32's range, so that nothing is known of them.
+    that may be out of float32's range and change a status, a rank or a score by it; nothing is known of those.
     """
     made = Ranks.room(len(joins), 2, order, keep)
     doubtful = np.zeros(len(joins), np.bool_)
@@ -167,6 +166,7 @@ def _compiled() -> Mapping[str, Any]:
     half = np.int64(1 << (52 - DIGITS))
     shift = np.int64(53 - DIGITS)
     jit = numba.njit(nogil=True, error_model="numpy")
+    open_to, changed = doubts()
 
     @jit
     def ranged(x: float) -> float:
@@ -233,22 +233,28 @@ def _compiled() -> Mapping[str, Any]:
         count = len(starts) - 1
         score, scale = np.empty((2, count)), np.empty((2, count))
         settled, bits = np.empty(-(-count // 64) * 64), np.empty(above.shape[2], np.uint64)
+        over, lost = np.empty(count, np.bool_), np.empty(count)
         for r in range(len(rows)):
             op, x, y = rows[r, 0], rows[r, 1], rows[r, 2]
             of_matrices = matrix[x] or matrix[y]
-            apart = op != TIMES and not of_matrices
+            scaled = op in (TIMES, DIVIDE)
+            apart = not scaled and not of_matrices
             doubt = False
             for n in range(count):
                 total, top, size = 0.0, 0.0, 0.0
+                over[n], lost[n] = False, 0.0
                 for i in range(starts[n], starts[n + 1]):
                     a, b = values[x, i], values[y, i]
-                    v = ranged(a + b if op == PLUS else a - b if op == MINUS else a * b)
+                    v = ranged(a + b if op == PLUS else a - b if op == MINUS else a * b if op == TIMES else a / b)
                     if of_matrices and abs(a) < np.inf and abs(b) < np.inf:
                         first = largest[x, i] if matrix[x] else abs(a)
                         second = largest[y, i] if matrix[y] else abs(b)
-                        bound = first * second if op == TIMES else first + second
-                        doubt |= bound > FLOAT32_MAX or (op == TIMES and v != 0.0 and abs(v) < SMALLEST)
-                        doubt |= op == TIMES and v == 0.0 and a != 0.0 and b != 0.0
+                        reach = first * second if op == TIMES else first / second if scaled else first + second
+                        over[n] |= reach > FLOAT32_MAX
+                        if scaled and reach < FLOAT32_TINY:
+                            v = 0.0  # as every element is
+                        elif scaled and a != 0.0 and b != 0.0 and abs(v) < SMALLEST:
+                            lost[n] += LOST
                     one = abs(a) + abs(b) if apart else abs(v)
                     total += v
                     top = max(top, one)
@@ -257,6 +263,9 @@ def _compiled() -> Mapping[str, Any]:
                 score[1, n] = ranged(total)
                 scale[0, n] = max(top, abs(score[0, n]))
                 scale[1, n] = max(size, abs(score[1, n]))
+                doubt |= over[n] or lost[n] > 0.0
+            if doubt:
+                doubt = open_to(over, score[1], member) or changed(score[1], lost, starts)
             doubtful[r] = doubt
             if not doubt:
                 for k in range(2):

@@ -14,7 +14,7 @@ from ...grammar.text import text
 from ...search.correlation import kendall_many, settled
 from ...stats_cache.source import Source
 from ...vm.evaluate import Evaluator
-from ...vm.result import Status
+from ...vm.result import Status, judge
 from .build import PARTS
 from .files import load
 from .patterns import JOINS, LAYERS, layered
@@ -25,7 +25,8 @@ Array = NDArray[np.float64]
 
 TAU, SCORE = 1e-9, 1e-5
 """Allowed differences: of tau, and of scores relative to the largest of the program's scores."""
-AT_ONCE = 500
+AT_ONCE = 2_000
+"""Programs that are run together: what they share is computed once."""
 NOTHING = 1e-12
 """Scores that small against the largest of a program are rounding of 0."""
 KINDS = ("two Scalars", "a matrix and a Scalar", "two matrices")
@@ -72,36 +73,38 @@ def verify(
     parts = [atlas.manifest["parts"][part] for part in PARTS]
     known = np.stack([np.asarray(targets[name], np.float64) for name in atlas.targets])
     values = [np.ascontiguousarray(known[:, part]) for part in parts]
-    reference = [Evaluator(source, part, backend_name="reference") for part in parts]
-    other = [Evaluator(source, part, backend_name="cpu") for part in parts]
+    everything = range(len(source.networks))
+    reference, other = (Evaluator(source, everything, backend_name=name) for name in ("reference", "cpu"))
     found = Verified()
     for start in range(0, len(chosen), AT_ONCE):
         few = chosen[start : start + AT_ONCE]
         rows = kept[few]
         layers = rng.integers(0, len(LAYERS), len(few))
         roots = [_root(atlas, int(row), LAYERS[layer]) for row, layer in zip(rows, layers, strict=True)]
-        wrong = np.zeros(len(few), np.bool_)
-        real = np.zeros(len(few), np.bool_)
+        wrong = np.zeros((len(parts), len(few)), np.bool_)
         worst = np.zeros((2, len(few)))
+        ran = reference.scored(roots)
         for p, part in enumerate(parts):
             mine = np.asarray(scores[few, layers][:, part])
-            expected = _scored(reference[p], roots, values[p])
+            expected = _scored(ran, part, values[p])
             status = atlas.status[rows, layers, p]
             taus = np.stack([atlas.taus([row], int(layer), p)[0] for row, layer in zip(rows, layers, strict=True)])
             both = (status == OK) & (expected.status == OK)
             tau = np.where(both[:, None], np.abs(taus - expected.taus), 0.0).max(axis=1)
             score = np.where(both, _apart(mine, expected.scores), 0.0)
             worst = np.maximum(worst, np.stack((tau, score)))
-            differs = (status != expected.status) | (tau > TAU) | (score > SCORE)
-            wrong |= differs
-            places = np.flatnonzero(differs)
-            if len(places):
-                again = _scored(other[p], [roots[i] for i in places], values[p])
-                real[places] |= ~_rounding(mine[places], expected.of(places), again, values[p])
+            wrong[p] = (status != expected.status) | (tau > TAU) | (score > SCORE)
             if p == len(parts) - 1:
                 for code, name in enumerate(found.statuses):
                     found.statuses[name] += int((status == code).sum())
-        _enter(found, atlas, rows, wrong, real, worst, roots)
+        real = wrong.copy()
+        places = np.flatnonzero(wrong.any(axis=0))
+        again = other.scored([roots[i] for i in places])
+        for p, part in enumerate(parts):
+            mine = np.asarray(scores[few, layers][places][:, part])
+            expected = _scored(ran, part, values[p]).of(places)
+            real[p, places] &= ~_rounding(mine, expected, _scored(again, part, values[p]), values[p])
+        _enter(found, atlas, rows, np.asarray(wrong.any(axis=0)), np.asarray(real.any(axis=0)), worst, roots)
         told(min(1.0, (start + AT_ONCE) / len(chosen)))
     return found
 
@@ -167,9 +170,10 @@ def _root(atlas: Atlas, row: int, layers: str) -> Any:
     return layered(pool, pool.apply(OPS[JOINS[number]], nodes[x], nodes[y]), layers)
 
 
-def _scored(evaluator: Evaluator, roots: Sequence[Any], targets: Array) -> _Scored:
-    result = evaluator.run(roots)
-    status = np.array([_STATUS[Status(s)] for s in result.status.tolist()])
+def _scored(ran: tuple[Array, Array], part: Sequence[int], targets: Array) -> _Scored:
+    """What `Evaluator.scored` gave, on some of the networks."""
+    result = judge(*(np.ascontiguousarray(values[:, part]) for values in ran))
+    status = np.array([_STATUS[Status(s)] for s in result.status.tolist()], np.int64)
     with np.errstate(invalid="ignore"):
         taus = kendall_many(settled(np.where((status == OK)[:, None], result.scores, 0.0)), targets)
     return _Scored(result.scores, status, taus)

@@ -61,7 +61,7 @@ def build(
     """Compute an atlas: every canonically different program, ranked on the search and the test part."""
     from .. import api
     from ..bench.atlas.build import Building, Task
-    from ..bench.atlas.estimate import estimate
+    from ..bench.atlas.estimate import estimate, left_out
     from ..vm.backends.cpu.threads import available
 
     chosen = _space(inputs, ops)
@@ -73,14 +73,16 @@ def build(
     count = available() if threads is None else threads
     with progress("collecting statistics", as_json) as bar:
         source = api.statistics(truth, chosen.inputs, progress=collecting_into(bar), **collection)
-        cost = estimate(source, chosen, len(names), count)
+        cost = estimate(source, chosen, len(names), count, products)
         if not as_json:
             steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in cost.seconds.items())
             minutes = sum(cost.seconds.values()) / 60
             click.echo(f"about {minutes:.0f} minutes, {count} threads ({steps}), {cost.bytes / 1e9:.1f} GB", err=True)
+            for line in left_out(chosen, products):
+                click.echo(line, err=True)
         if dry_run:
             if as_json:
-                emit(cost.to_dict())
+                emit({**cost.to_dict(), "left_out": left_out(chosen, products)})
             return
         about = {"benchmark": truth.name, "split_seed": split_seed}
         search, test = (part.tolist() for part in truth.split(split_seed))

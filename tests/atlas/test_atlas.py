@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from proxforge.bench.atlas import listing
 from proxforge.bench.atlas.build import PARTS
 from proxforge.bench.atlas.ranks import CONSTANT, NONFINITE, OK
 from proxforge.bench.atlas.store import Atlas
@@ -178,8 +179,11 @@ def test_a_damaged_file_is_named(tmp_path, source):
         Atlas(tmp_path / "a").check()
 
 
-def test_a_join_that_is_no_algebra_is_refused(tmp_path, source):
+def test_ops_that_are_no_algebra_are_refused(tmp_path, source, monkeypatch):
     made = small.task("scalars", source)
-    space = type(made.space)(("qkv.w",), ("abs", "/"))
-    with pytest.raises(ProxforgeError, match="not by '/'"):
+    space = type(made.space)(("qkv.w",), ("abs", "gram", "+"))
+    with pytest.raises(ProxforgeError, match="'gram' changes the shape"):
         small.build(tmp_path / "a", type(made)(source, made.targets, made.split, space, {}))
+    monkeypatch.setattr(listing, "JOINS", ("+", "-"))
+    with pytest.raises(ProxforgeError, match=r"joins by \+ -, not by '\*'"):
+        small.build(tmp_path / "a", made)

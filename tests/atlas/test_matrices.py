@@ -1,0 +1,112 @@
+"""The rows that stand for all matrices of a statistic, against the ops as the reference has them."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from proxforge.bench.atlas.branches import Branches
+from proxforge.bench.atlas.matrices import Tall, chains_of
+from proxforge.bench.atlas.rows import Known, form_of, numbers, shift_of
+from proxforge.bench.atlas.tiles import Side, plan_of
+from proxforge.grammar.ops import OPS
+from proxforge.grammar.reference import in_range
+from proxforge.search.spaces import TreeSpace
+from proxforge.stats_cache.memory import MemoryCache
+
+INNER = ("identity", "abslog", "abs", "square", "exp", "normalize", "relu", "inv", "sigmoid", "softmax", "log_softmax",
+         "sqrt", "neg", "min_max", "sign")  # fmt: skip
+OUTER = (*INNER, "log")
+
+
+def segment(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    drawn = rng.normal(size=(37, 11))
+    drawn[drawn == 0] = 1.0
+    if kind == "zeros":
+        drawn[rng.random(drawn.shape) < 0.2] = 0.0
+    if kind == "underflow":
+        drawn[::3] *= 1e-20
+    if kind == "wide":
+        drawn *= 60.0
+    if kind == "small":
+        drawn *= 1e-6
+    if kind == "far":
+        drawn = 3.0 + 1e-4 * drawn
+    return drawn.astype(np.float32)
+
+
+KINDS = ("plain", "zeros", "underflow", "wide", "small", "far")
+
+
+def applied(op: str, x: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return in_range(np.asarray(OPS[op].reference(x)))
+
+
+def known(y: np.ndarray) -> Known:
+    with np.errstate(all="ignore"):
+        return Known(float(y.mean()), float(y.std(ddof=1)), float(y.min()), float(y.max()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_form_is_the_op_of_the_op(kind):
+    made = segment(kind)
+    x = in_range(made.astype(np.float64))
+    results = {op: applied(op, x) for op in INNER}
+    side = Side(made, {op: known(y) for op, y in results.items()})
+    side.look([op for op in INNER if np.isfinite(results[op]).all()], step=7)
+    assert side.tiny == (kind == "underflow")
+    shared = 0
+    for inner, outer in product(INNER, OUTER):
+        wanted = applied(outer, results[inner])
+        if not (np.isfinite(wanted).all() and np.isfinite(results[inner]).all()):
+            continue
+        form = form_of(inner, outer, side.known, side.tiny)
+        found = np.full(x.shape, shift_of(form, side.known))
+        if form.row is not None:
+            shared += form.row != (inner, outer)
+            centre = side.known[form.row[0]].centre if form.row[1] == "identity" else 0.0
+            tall = np.empty((1, x.size))
+            side.fill(tall, x, plan_of({form.row: 0}, {form.row: centre}))
+            found += form.factor * tall[0].reshape(x.shape)
+        if form.columns is not None:
+            op, less = numbers(form.columns, side.known)
+            found -= form.share * side.columns[op].log(less)
+        assert np.allclose(found, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max()), (inner, outer, form)
+    assert shared > 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_means_of_products_and_sums_of_columns_and_rows(kind):
+    w, g = segment(kind), segment("plain")[::-1].copy()
+    branches = Branches.of(TreeSpace(("fc1.w", "fc1.g"), ("autoprox")))
+    chains = chains_of(branches)
+    finite, moments, every = [], {}, []
+    for name, made in (("fc1.w", w), ("fc1.g", g)):
+        x = in_range(made.astype(np.float64))
+        live = np.zeros(branches.each, np.bool_)
+        for chain in chains:
+            inner = applied(chain.inner, x)
+            y = applied(chain.outer, inner)
+            live[chain.local] = np.isfinite(y).all()
+            every.append(y if live[chain.local] else np.full(x.shape, np.nan))
+            m = known(inner)
+            moments[name, chain.inner] = np.array([m.mean, m.std, m.low, m.high])
+        finite.append(live)
+    source = MemoryCache([{"fc1.w": [w], "fc1.g": [g]}])
+    found = Tall(chains, rows=True).means(source, (0, 0), ("fc1.w", "fc1.g"), moments, finite)
+    flat = np.stack([y.ravel() for y in every])
+    size = np.sqrt((flat**2).mean(axis=1))
+    with np.errstate(all="ignore"):
+        scale = np.maximum(size[:, None] * size[None], 1e-300)
+        apart = np.abs(found.products() - flat @ flat.T / w.size) / scale
+    assert np.nanmax(apart) < 1e-9
+    assert (np.isnan(found.products()) == np.isnan(flat @ flat.T)).all()
+    for side, length in ((0, w.shape[0]), (1, w.shape[1])):
+        sums = np.stack([y.sum(axis=side) for y in every])
+        some = ~np.isnan(sums).any(axis=1)
+        mine = found.sums(side, slice(0, len(every)))
+        assert (np.abs(mine - sums)[some].max(axis=1) <= 1e-9 * length * np.abs(flat[some]).max(axis=1)).all()
