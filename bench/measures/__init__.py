@@ -88,6 +88,15 @@ MEASURES: Mapping[str, Measure] = {
             "Li et al., ZiCo (ICLR 2023)",
             "the two halves of the batch as the mini-batches",
         ),
+        Measure(
+            "SynFlow64",
+            ("SynFlow-float64", "LogSynFlow-float64"),
+            "gradients",
+            "synflow",
+            "Tanaka et al. (NeurIPS 2020); Cavagnero et al., FreeREA (WACV 2023)",
+            "the formulas over all convolutions and linear maps in float64: in NAS-Bench-201 some gradients exceed "
+            "float32, which statistics are",
+        ),
         _one(
             "JacobCov",
             "gradients",

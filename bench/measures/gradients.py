@@ -1,4 +1,4 @@
-"""Measures of gradients: GraSP, GradSign, ZiCo, Jacobian covariance, the condition number of the NTK."""
+"""Measures of gradients: GraSP, GradSign, ZiCo, SynFlow, Jacobian covariance, the condition number of the NTK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...stats_cache.passes import logits_of
+from ...stats_cache.passes import logits_of, one_thread, ready
 from .subject import Subject, Undefined, gradients, weights
 
 JACOBIAN_EPS = 1e-5
@@ -55,11 +55,30 @@ def zico(subject: Subject) -> float:
             each.append(gradients(loss, w))
         score = 0.0
         for pair in zip(*each, strict=True):
-            g = torch.stack(pair).double()
-            spread = g.std(0, unbiased=False)
-            ratio = (g.abs().mean(0)[spread > 0] / spread[spread > 0]).sum()
+            a, b = (g.double() for g in pair)
+            apart = (a - b).abs()  # twice the biased deviation of two numbers
+            ratio = torch.where(apart > 0, (a.abs() + b.abs()) / apart, 0.0).sum()
             score += float(ratio.log()) if ratio > 0 else 0.0
         return score
+
+
+def synflow(subject: Subject) -> tuple[float, float]:
+    """Σ |w · ∂R/∂w| (Tanaka et al., 2020) and Σ |w| · ln(1 + |∂R/∂w|) (Cavagnero et al., 2023), all in float64.
+
+    R: the sum of the outputs for an image of ones, the state made absolute. BatchNorms normalise by their averages, at
+    initialisation 0 and 1, and so change nothing: the code removes them.
+    """
+    model = subject.fresh().double()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.abs_()
+    w = weights(model)
+    with one_thread(), ready(model):
+        outputs = logits_of(model(torch.ones_like(subject.images[:1], dtype=torch.float64)))
+        flows = [(p.detach(), g.abs()) for p, g in zip(w, gradients(outputs.sum(), w), strict=True)]
+    plain = _total([(p * g).sum() for p, g in flows])
+    return float(plain), float(_total([(p * g.log1p()).sum() for p, g in flows]))
 
 
 def jacobian_covariance(subject: Subject) -> float:
@@ -94,7 +113,10 @@ def ntk_condition(subject: Subject) -> float:
         w = weights(model)
         logits = logits_of(model(subject.images)).sum(1)
         rows = [torch.cat([g.flatten() for g in gradients(one, w, keep=True)]) for one in logits]
-        kernel = torch.stack([torch.stack([_dot(a, b) for b in rows]) for a in rows])
+        kernel = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+        for i, a in enumerate(rows):
+            for j, b in enumerate(rows[: i + 1]):
+                kernel[i, j] = kernel[j, i] = _dot(a, b)
     if len(rows) < 2:
         raise Undefined("the condition number of the NTK needs two images")
     values = torch.linalg.eigvalsh(kernel)

@@ -46,7 +46,7 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """``value``: the score, NaN where it is undefined; ``ms``: what it takes if nothing else is wanted of a network."""
+    """``value``: the score, NaN where undefined. ``ms``: the processor time that it takes if nothing else is wanted."""
 
     value: float
     ms: float
@@ -89,7 +89,7 @@ def score_network(recipe: Recipe, wanted: Sequence[Scorer], batch: Batch | None 
     """Scorer key -> score, of the one network of the recipe. ``batch``: the images that the recipe's input names."""
     from .subject import Subject
 
-    began = time.perf_counter()
+    began = time.process_time()
     subject = Subject(recipe, batch)
     found: dict[str, Scored] = {}
     formulas = {s.key: s.proxy for s in wanted if s.proxy is not None}
@@ -114,7 +114,7 @@ def family_of(recipe: Recipe) -> Space:
 def _measured(subject: Subject, name: str, built: float) -> dict[str, Scored]:
     from .subject import Undefined
 
-    measure, began = MEASURES[name], time.perf_counter()
+    measure, began = MEASURES[name], time.process_time()
     try:
         values, reason = measure(subject), ""
     except Undefined as error:
@@ -143,7 +143,7 @@ def _formulas(subject: Subject, formulas: Mapping[str, Proxy], built: float) -> 
     segments: dict[str, list[NDArray[np.float32]]] = {} if names else {"qkv.w": [nothing] * size.depth}
     cost: dict[str, float] = {}
     for kinds in ("w", "ga", "v"):
-        began = time.perf_counter()
+        began = time.process_time()
         chosen = [name for name in names if name.partition(".")[2] in kinds]
         if chosen:
             with one_thread(), full_precision():
@@ -153,7 +153,7 @@ def _formulas(subject: Subject, formulas: Mapping[str, Proxy], built: float) -> 
         cost |= dict.fromkeys(kinds, _ms(began))
     evaluator = Evaluator(MemoryCache([segments], [size], [subject.arch]), [0])
     for key, proxy in left.items():
-        began = time.perf_counter()
+        began = time.process_time()
         value = float(evaluator.run([proxy.node]).scores[0, 0])
         passes = {("g" if kind == "a" else kind) for kind in (n.partition(".")[2] for n in proxy.statistics)}
         spent = sum(cost[kind] for kind in passes) + (built if passes else 0.0)
@@ -162,4 +162,4 @@ def _formulas(subject: Subject, formulas: Mapping[str, Proxy], built: float) -> 
 
 
 def _ms(began: float) -> float:
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (time.process_time() - began)

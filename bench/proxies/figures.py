@@ -13,6 +13,7 @@ _REPORTED: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     "nas-bench-201": {  # AZ-NAS (CVPR 2024), Table 1: all 15,625 cells
         "AZ-NAS": (0.741, 0.723, 0.710),
         "SynFlow": (0.571, 0.565, 0.555),
+        "SynFlow-float64": (0.571, 0.565, 0.555),
         "NWOT": (0.557, 0.579, 0.573),
         "params": (0.578, 0.552, 0.520),
     },

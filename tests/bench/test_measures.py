@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from proxforge.bench.measures import MEASURES, PARTS, regions
 from proxforge.bench.measures.az_nas import expressivity, trainability
 from proxforge.bench.measures.features import block_features, cell_features, residual_features
-from proxforge.bench.measures.gradients import grad_sign, grasp, jacobian_covariance, ntk_condition, zico
+from proxforge.bench.measures.gradients import grad_sign, grasp, jacobian_covariance, ntk_condition, synflow, zico
 from proxforge.bench.measures.regions import POINTS, linear_regions, nwot, zen
 from proxforge.bench.measures.scoring import score_network, scorer
 from proxforge.bench.measures.subject import Subject, Undefined
@@ -112,6 +112,30 @@ def test_zico_leaves_out_what_does_not_vary():
     image = np.random.default_rng(0).standard_normal((1, family.channels, family.resolution, family.resolution))
     batch = Batch(np.repeat(image.astype(np.float32), 4, axis=0), np.zeros(4, np.int64))
     assert zico(Subject(MICRO, batch)) == 0.0
+
+
+@pytest.mark.parametrize("recipe", [MICRO, CELL], ids=["transformer", "convolutions"])
+def test_synflow_is_that_of_the_whole_network(recipe):
+    subject = subject_of(recipe)
+    model = subject.fresh().double().eval()
+    state = {name: p.detach().abs() for name, p in model.named_parameters()}
+    one = torch.ones_like(subject.images[:1]).double()
+    flow = torch.func.grad(lambda parts: functional_call(model, parts, (one,)).sum())(state)
+    chosen = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)}
+    expected = [
+        sum(float((state[n] * flow[n].abs()).sum()) for n in chosen),
+        sum(float((state[n] * torch.log(1 + flow[n].abs())).sum()) for n in chosen),
+    ]
+    assert synflow(subject) == pytest.approx(expected, rel=1e-9)
+
+
+def test_synflow_of_what_exceeds_float32():
+    recipe = Recipe("nas-bench-201", ({"cell": ["nor_conv_3x3"] * 6},), classes=10, batch=2, resolution=8)
+    wanted = [scorer(name, recipe.family()) for name in ("SynFlow", "SynFlow-float64", "LogSynFlow-float64")]
+    formula, whole, logarithm = (score_network(recipe, wanted)[s.key].value for s in wanted)
+    assert formula == math.inf
+    assert float(np.finfo(np.float32).max) < whole < math.inf
+    assert 0 < logarithm < math.inf
 
 
 def test_jacobian_covariance():
@@ -273,7 +297,7 @@ def test_measures_change_nothing_in_the_network():
 
 
 def test_every_part_has_one_measure():
-    assert sum(len(m.parts) for m in MEASURES.values()) == len(PARTS) == 11
+    assert sum(len(m.parts) for m in MEASURES.values()) == len(PARTS) == 13
     for measure in MEASURES.values():
         assert "20" in measure.paper
         assert measure.note
