@@ -13,7 +13,8 @@ from . import sums
 from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
 from .memory import Arrays, What
-from .plan import Plan, Sweep, Total, bound_of, whole
+from .passes import Sweep, Total, whole
+from .plan import Plan, bound_of
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Left, Numbers, sweep_over

@@ -13,7 +13,7 @@ from .emit import LOWEST, MAX, MIN, PAD
 from .layout import ROW, ROW_END, WIDEST, WIDTH, Ints, Layout
 from .machine import compiled
 from .memory import Arrays, What
-from .plan import Sweep, Total
+from .passes import Sweep, Total
 from .rules import COLUMNWISE
 from .threads import SHARES, Threads
 
