@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -63,10 +63,13 @@ def layer_op(op: Op) -> Callable[[Array, NDArray[np.intp], Array], Array]:
     return LAYER_OPS.get(op.name, one_by_one)
 
 
-def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], facts: Array) -> Array:
+def finish(
+    program: Program, scalars: Array, rows: Mapping[int, int], counts: Sequence[int], facts: Array
+) -> Array:
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
-    ``scalars``: register -> float64 ``[T]``, layers of all networks in order. ``counts``: layers per network ``[A]``.
+    ``scalars``: float64 ``[S, T]``, layers of all networks in order; ``rows``: register -> row of these. ``counts``:
+    layers per network ``[A]``.
     ``facts``: float64 ``[fact, A]``. Instructions of one kind that do not wait for each other are one step.
     """
     starts, length = bounds(counts)
@@ -82,7 +85,7 @@ def finish(program: Program, scalars: dict[int, Array], counts: Sequence[int], f
             elif opcode.op is None:
                 values[places] = np.take(program.constants, first)[:, None]
             elif opcode.operands == (Kind.SCALAR,):
-                layers = np.stack([scalars[r] for r in first])
+                layers = scalars[[rows[r] for r in first]]
                 values[places] = in_range(layer_op(opcode.op)(layers, starts, length))
             else:
                 operands = (values[v] for v in (first, second)[: len(opcode.operands)])

@@ -65,21 +65,20 @@ class TorchBackend:
         remembered = [torch.as_tensor(r, dtype=torch.float64, device=self._device) for r in recalled]
         slots = {index: row for row, index in enumerate(keep)}
         kept = torch.empty((len(slots), total), dtype=torch.float64, device=self._device)
-        live = _scalars_of_scores(program)
-        final = {r: torch.empty(total, dtype=torch.float64, device=self._device) for r in live}
+        live = {register: row for row, register in enumerate(_scalars_of_scores(program))}
+        final = torch.empty((len(live), total), dtype=torch.float64, device=self._device)
         instructions = list(program.instructions(0, program.split))
 
         def one(batch: _Batch) -> None:
             with torch.inference_mode():  # a setting of the thread
                 scalars = self._layers(program, instructions, batch, remembered, slots, kept)
-                for register in live:
-                    final[register][batch.places.to(self._device)] = scalars[register]
+                for register, row in live.items():
+                    final[row, batch.places.to(self._device)] = scalars[register]
 
         with one_thread():  # threads take whole batches instead: the order of a sum is the same with any number
             for _ in map(one, self._batches) if self._threads == 1 else self._pool.map(one, self._batches):
                 pass
-        scalars_now = {r: t.cpu().numpy() for r, t in final.items()}
-        return finish(program, scalars_now, self._counts, self._facts), kept.cpu().numpy()
+        return finish(program, final.cpu().numpy(), live, self._counts, self._facts), kept.cpu().numpy()
 
     def _layers(
         self,

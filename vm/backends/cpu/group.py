@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from .plan import Plan, bound_of
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Left, Numbers, sweep_over
-from .threads import Threads
+from .threads import Threads, one_blas_thread
 from .values import Axes, Value
 
 Array = NDArray[np.float64]
 
 SMALLEST = 1e-28
 """An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
-_NONE = np.zeros(0, np.bool_)
+Found = TypeVar("Found")
 
 
 class Group:
@@ -59,6 +59,8 @@ class Group:
         self._flat: dict[int, Numbers] = {}
         self._layouts: dict[Axes, Layout] = {}
         self._known_sums: dict[int, Array] = {}
+        self._believed: dict[int, Array] = {}
+        self._careful = False
         self._known_bounds: dict[tuple[int, bool], Any] = {}
         self._left: list[Left] = []
         for what, arrays in plan.remembered.found.items():
@@ -98,11 +100,11 @@ class Group:
         """Many values of one kind at once."""
         operands = [self._plan.values[i].args for i in values]
         kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
-        found = [np.stack([self._found(kind, args) for args in operands]) for kind in kinds]
+        found = self._sure(lambda: [_stacked(self._found(kind, args) for args in operands) for kind in kinds])
         if len({self._plan.values[args[0]].axes for args in operands}) == 1:
             counts = self.count(operands[0][0])[None]
         else:
-            counts = np.stack([self.count(args[0]) for args in operands])
+            counts = _stacked(self.count(args[0]) for args in operands)
         self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
 
     def _compute(self, i: int, v: Value) -> None:
@@ -116,7 +118,7 @@ class Group:
         elif v.name == "recall.s":
             self.scalars[row] = self._recalled[v.index]
         elif v.name in REDUCTIONS:
-            self.scalars[row] = in_range(self._from_totals(REDUCTIONS[v.name], v))
+            self.scalars[row] = in_range(self._sure(lambda: self._from_totals(REDUCTIONS[v.name], v)))
         elif whole(v):
             self._from_segments(i, v)
         else:
@@ -151,17 +153,51 @@ class Group:
         return self._known_sums[x]
 
     def _by_rule(self, x: int, v: Value) -> Array:
-        """Σ x from other sums; of the layers where an element may be out of range, from the elements."""
+        """Σ x from other sums."""
         total = sums.SUMS[v.name](self, x, v)
-        if v.name in sums.UNGUARDED:
-            return total
+        if v.name not in sums.UNGUARDED and any(self._plan.doubtful[x]):
+            if self._careful:
+                return self._mended(x, total)
+            self._believed[x] = total
+        return total
+
+    def _sure(self, compute: Callable[[], Found]) -> Found:
+        """What is computed from sums by rule: these are believed first, looked at together, and where an element may be
+        out of range computed again with care."""
+        self._believed = {}
+        found = compute()
+        if not self._careful and self._believed and self._doubted():
+            self._careful = True
+            self._known_sums.clear()
+            found = compute()
+        return found
+
+    def _doubted(self) -> bool:
+        """Whether an element of what was believed may be out of range."""
+        shrinking = [x for x in self._believed if self._plan.doubtful[x][0]]
+        if shrinking:
+            size = np.abs(_stacked(self._believed[x] for x in shrinking))
+            if len({self._plan.values[x].axes for x in shrinking}) == 1:
+                least = SMALLEST * self.count(shrinking[0])
+            else:
+                least = SMALLEST * _stacked(self.count(x) for x in shrinking)
+            if ((size < least) & (size != 0)).any():
+                return True
+        return any(self._beyond(x).any() for x in self._believed if self._plan.doubtful[x][1])
+
+    def _beyond(self, x: int) -> Any:
+        """In which layers an element may be beyond the range, bool ``[T]``."""
+        bound = self._bound(x)
+        return ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
+
+    def _mended(self, x: int, total: Array) -> Array:
+        """Σ x; of the layers where an element may be out of range, from the elements."""
         shrinks, grows = self._plan.doubtful[x]
-        doubtful = np.zeros(len(total), np.bool_) if shrinks or grows else _NONE
+        doubtful = np.zeros(len(total), np.bool_)
         if shrinks:
             doubtful |= (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
         if grows:
-            bound = self._bound(x)
-            doubtful |= ~(bound <= FLOAT32_MAX) & ~np.isnan(bound)
+            doubtful |= self._beyond(x)
         if doubtful.any():
             total = np.array(total)
             for place in np.flatnonzero(doubtful):
@@ -270,7 +306,8 @@ class Group:
             else:
                 self.scalar(i)[place] = value
 
-        self._threads.each(one, range(self._part.layers))
+        with one_blas_thread():
+            self._threads.each(one, range(self._part.layers))
         if v.matrix:
             self._whole[i] = made
 
@@ -304,3 +341,9 @@ class Group:
         if x in self._whole:
             return np.array([m.ctypes.data for m in self._whole[x]], np.int64)
         return self._flat[x].ctypes.data + where.elements[:-1] * self._flat[x].itemsize
+
+
+def _stacked(rows: Iterable[Array]) -> Array:
+    """Rows ``[T]`` as a table; `numpy.stack` takes five times as long for short ones."""
+    found = list(rows)
+    return np.concatenate(found).reshape(len(found), -1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.types import Kind
+from .emit import MAX, MIN
 from .layout import Layout
 from .machine import COLUMN_STEP, COPY_IN, STEP, TAKE
 from .rules import AFFINE, COLUMNWISE, ELEMENTWISE, REDUCTIONS
@@ -44,6 +46,16 @@ class Sweep:
     row_sums: dict[int, int] = field(default_factory=dict)
     stored: list[int] = field(default_factory=list)
 
+    @cached_property
+    def kinds(self) -> NDArray[np.int64]:
+        """The kind of each total."""
+        return np.array([kind for kind, _ in self.totals], np.int64)
+
+    @cached_property
+    def first_totals(self) -> NDArray[np.float64]:
+        """Each total of nothing."""
+        return np.where(self.kinds == MIN, np.inf, np.where(self.kinds == MAX, -np.inf, 0.0))
+
     def bytes(self, where: Layout) -> int:
         """How much what it leaves behind takes, and what it reads of whole Matrices."""
         lying = sum(whole for whole, _ in self.segments)
@@ -51,6 +63,11 @@ class Sweep:
         rows = 2 * len(self.row_sums)
         numbers = int(where.elements[-1]) * lying + where.new_columns * columns + where.new_rows * rows
         return 8 * (numbers + len(where.jobs) * len(self.totals))
+
+
+LACKING = 5
+"""See `Writer`. With a thousand programs of about six nodes it leaves a quarter of the registers that their own order
+takes."""
 
 
 def whole(v: Value) -> bool:
@@ -73,7 +90,7 @@ class Writer:
         self._register: dict[int, int] = {}
         self._free: list[int] = []
         self._code: list[tuple[int, ...]] = []
-        self._order = sorted(self._needed())
+        self._order = self._scheduled(self._needed())
         self.lying = [x for x in self._order if whole(values[x])]
 
     def write(self) -> None:
@@ -102,6 +119,42 @@ class Writer:
                 needed.add(x)
                 waiting.extend(self._operands(x))
         return needed
+
+    def _scheduled(self, needed: set[int]) -> list[int]:
+        """The order in which the values are computed: each as soon as it lacks no more than `LACKING` others, these
+        first. So a value is read soon after it was made, and few are held at once."""
+        before = {x: set(self._operands(x)) for x in needed}
+        for x, targets in self._targets.items():
+            before[x].update(y for _, _, *pair, _ in targets for y in pair if y != x)
+        after: dict[int, list[int]] = {x: [] for x in needed}
+        for x in sorted(needed):
+            for y in before[x]:
+                after[y].append(x)
+        order: dict[int, None] = {}
+
+        def lacking(x: int, most: int) -> list[int]:
+            """What has to be computed up to x; nothing where it is there, or where that is too much."""
+            found: set[int] = set()
+            waiting = [x]
+            while waiting and len(found) <= most:
+                y = waiting.pop()
+                if y not in order and y not in found:
+                    found.add(y)
+                    waiting.extend(before[y])
+            return sorted(found) if len(found) <= most else []
+
+        for first in sorted(needed):
+            recent = lacking(first, len(needed))
+            order.update(dict.fromkeys(recent))
+            while recent:
+                waiting = after[recent[-1]]
+                made = lacking(waiting.pop(), LACKING) if waiting else []
+                order.update(dict.fromkeys(made))
+                if made:
+                    recent += made
+                elif not waiting:
+                    recent.pop()
+        return list(order)
 
     def _operands(self, x: int) -> tuple[int, ...]:
         """The Matrices that a tile of the value is computed from."""

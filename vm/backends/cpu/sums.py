@@ -57,13 +57,13 @@ Rule = Callable[[Known, int, Value], Array]
 
 
 def _plus(known: Known, x: int, v: Value) -> Array:
-    a, b = (known.sum(y, x) for y in v.args)
-    return a + b
+    a, b = v.args
+    return known.sum(a, x) + known.sum(b, x)
 
 
 def _minus(known: Known, x: int, v: Value) -> Array:
-    a, b = (known.sum(y, x) for y in v.args)
-    return a - b
+    a, b = v.args
+    return known.sum(a, x) - known.sum(b, x)
 
 
 def _times(known: Known, x: int, v: Value) -> Array:

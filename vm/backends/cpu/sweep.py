@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .emit import LOWEST, MAX, MIN, PAD
+from .emit import LOWEST, PAD
 from .layout import ROW, ROW_END, WIDEST, WIDTH, Ints, Layout
 from .machine import compiled
 from .memory import Arrays, What
@@ -58,7 +58,7 @@ def sweep_over(
     """Runs a sweep. ``addresses``: ``[segments of the sweep, T]``. ``scalars``: ``[rows of the plan, T]``. ``columns``:
     of the Matrices that it takes softmax of, see `Left`. ``number``: float64 or float32."""
     capacity = WIDEST * (8 // np.dtype(number).itemsize) + PAD
-    totals = _first_totals(sweep, len(where.jobs))
+    totals = np.repeat(sweep.first_totals[None], len(where.jobs), axis=0)
     shape = len(sweep.columns), where.new_columns
     new, sums = threads.table("new", shape, number, LOWEST), threads.table("sums", shape, number, 0.0)
     largest, factors = _factors(sweep, int(where.old_columns[-1]) + PAD, columns, number, threads)
@@ -93,15 +93,6 @@ def _gathered(places: Ints, values: Array, size: int) -> Array:
     return sums
 
 
-def _first_totals(sweep: Sweep, jobs: int) -> Array:
-    """Totals of nothing, ``[J, S]``."""
-    totals = np.zeros((jobs, len(sweep.totals)))
-    for (kind, _), column in sweep.totals.items():
-        if kind in (MIN, MAX):
-            totals[:, column] = np.inf if kind == MIN else -np.inf
-    return totals
-
-
 def _factors(
     sweep: Sweep,
     room: int,
@@ -119,9 +110,8 @@ def _factors(
 
 
 def _joined(sweep: Sweep, where: Layout, totals: Array) -> dict[Total, Array]:
-    kinds = np.array([kind for kind, _ in sweep.totals], np.int64)
-    joined = np.empty((len(kinds), len(where.rows)))
-    compiled("join")(where.jobs, kinds, totals, joined)
+    joined = np.empty((len(sweep.totals), len(where.rows)))
+    compiled("join")(where.jobs, sweep.kinds, totals, joined)
     return dict(zip(sweep.totals, joined, strict=True))
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 
@@ -27,23 +31,48 @@ def available() -> int:
     return min(usable, int(given)) if given.isdigit() and int(given) > 0 else usable
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keeps BLAS to the thread that calls it, while a pool of threads calls it: its own threads would wait for each
+    other, and what it returns could depend on their number."""
+    limit: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
 class Threads:
-    """A pool of ``count`` threads, each with its own scratch memory, and the tables that all of them write to."""
+    """``count`` threads, the calling one among them, each with its own scratch memory, and the tables that all of them
+    write to."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._pool = ThreadPoolExecutor(count, "proxforge-cpu") if count > 1 else None
+        self._pool = ThreadPoolExecutor(count - 1, "proxforge-cpu") if count > 1 else None
         self._local = threading.local()
         self._tables: dict[str, NDArray[Any]] = {}
 
     def each(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
         """Calls the function with every item; raises what it raises."""
-        if self._pool is None or len(items) < 2:
-            for item in items:
+        left = deque(items)
+
+        def work() -> None:
+            while True:
+                try:
+                    item = left.popleft()
+                except IndexError:
+                    return
                 function(item)
-        else:
-            for _ in self._pool.map(function, items):
-                pass
+
+        others = [] if self._pool is None else [self._pool.submit(work) for _ in range(min(self.count, len(items)) - 1)]
+        try:
+            work()
+        finally:
+            left.clear()
+            wait(others)
+        for other in others:
+            other.result()
 
     def scratch(self, size: int, number: type[np.floating[Any]]) -> NDArray[Any]:
         """Memory of the calling thread for at least so many numbers; what is in it is left from before."""
