@@ -63,9 +63,7 @@ def layer_op(op: Op) -> Callable[[Array, NDArray[np.intp], Array], Array]:
     return LAYER_OPS.get(op.name, one_by_one)
 
 
-def finish(
-    program: Program, scalars: Array, rows: Mapping[int, int], counts: Sequence[int], facts: Array
-) -> Array:
+def finish(program: Program, scalars: Array, rows: Mapping[int, int], counts: Sequence[int], facts: Array) -> Array:
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
     ``scalars``: float64 ``[S, T]``, layers of all networks in order; ``rows``: register -> row of these. ``counts``:

@@ -134,7 +134,11 @@ def _engines(rows: Sequence[dict[str, object]], prepare: bool = False) -> str:
 
 def _limits(reports: Sequence[Report]) -> str:
     sums = [(what, f"{gpops:.1f}") for r in reports for what, gpops in r.limits["kernel_sums"].items()]
-    return _table(("engine, workload, elements", "kernel sum, GPops/s a thread"), sums)
+    gains = {n: times for n, times in reports[0].limits["thread_gain"].items() if n != "1"}
+    text = "".join(
+        f"\n{n} threads do {times:.2f} times what one does in the first cache.\n" for n, times in gains.items()
+    )
+    return _table(("engine, workload, elements", "kernel sum, GPops/s a thread"), sums) + text
 
 
 def _instructions() -> str:

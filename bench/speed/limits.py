@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from ...vm.backends.cpu import emit, machine
 from ...vm.backends.cpu.emit import PAD
 from ...vm.backends.cpu.layout import TYPICAL, layout
 from ...vm.backends.cpu.plan import plan
-from ...vm.backends.cpu.threads import aligned, available
+from ...vm.backends.cpu.threads import Threads, aligned, available
 from .engines import Real, program_of
 from .workloads import Workload
 
 _BEST_OF = 9
 _REPEATED = 200
+_LONG = 2000
 Instruction = tuple[int, int]
 """Kind and variant, see `vm.backends.cpu.machine`."""
 
@@ -57,7 +59,7 @@ def memory_bandwidth(megabytes: int = 512) -> float:
 
 
 def kernel_seconds(workload: Workload, number: Real) -> float:
-    """The time of all instructions of the workload's sweeps, each at the speed that it has in the first cache."""
+    """The time of all instructions of the workload's sweeps, each at the speed that it has in the first cache now."""
     made = plan(program_of(workload.trees), [10.0] * 3)
     counts: Counter[Instruction] = Counter()
     for sweeps in made.passes:
@@ -66,25 +68,53 @@ def kernel_seconds(workload: Workload, number: Real) -> float:
     return workload.elements * sum(count * instruction_seconds(i, number) for i, count in counts.items())
 
 
-_KNOWN: dict[tuple[Instruction, str], float] = {}
-
-
 def instruction_seconds(instruction: Instruction, number: Real) -> float:
     """Seconds per element of one instruction on a tile that stays in the first cache."""
-    key = (instruction, np.dtype(number).name)
-    if key not in _KNOWN:
-        scale = 8 // np.dtype(number).itemsize
-        x = np.random.default_rng(0).normal(0, 1, (2, 16, TYPICAL * scale // 16)).astype(np.float32)
-        found = layout(np.array([16]), np.array([x[0].shape[1]]), scale)
-        times = [_timed([instruction] * count, list(x), found, number, _REPEATED) for count in (10, 20)]
-        _KNOWN[key] = max(times[1] - times[0], 0.0) / 10 / _REPEATED / x[0].size
-    return _KNOWN[key]
+    scale = 8 // np.dtype(number).itemsize
+    x = np.random.default_rng(0).normal(0, 1, (2, 16, TYPICAL * scale // 16)).astype(np.float32)
+    found = layout(np.array([16]), np.array([x[0].shape[1]]), scale)
+    times = [_timed([instruction] * count, list(x), found, number, _REPEATED) for count in (10, 20)]
+    return float(max(times[1] - times[0], 0.0) / 10 / _REPEATED / x[0].size)
+
+
+def thread_gain(threads: int) -> float:
+    """How many times as much so many threads do at once as one does, each with numbers of its own in its first cache:
+    below their number where they share a core's units, or its clock falls. The median of some turns."""
+    if threads == 1:
+        return 1.0
+    x = np.random.default_rng(0).normal(0, 1, (2, 16, 128)).astype(np.float32)
+    found = layout(np.array([16]), np.array([128]), 2)
+    instruction = (machine.STEP, emit.STEPS.index("exp.m"))
+    pool = Threads(threads)
+
+    def seconds(count: int) -> float:
+        ready = [_sweep([instruction] * 20, list(x), found, np.float32, _LONG) for _ in range(count)]
+        began = time.perf_counter()
+        pool.each(lambda run: run(), ready)
+        return time.perf_counter() - began
+
+    seconds(threads)
+    return float(np.median([threads * seconds(1) / seconds(threads) for _ in range(_BEST_OF)]))
 
 
 def _timed(
     instructions: list[Instruction], segments: list[NDArray[np.float32]], found: Any, number: Real, times: int
 ) -> float:
-    """Seconds of one sweep: the segments are taken, then each instruction runs on them."""
+    """Seconds of one sweep, the best of several."""
+    run = _sweep(instructions, segments, found, number, times)
+
+    def once() -> float:
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(_BEST_OF))
+
+
+def _sweep(
+    instructions: list[Instruction], segments: list[NDArray[np.float32]], found: Any, number: Real, times: int
+) -> Callable[[], None]:
+    """What takes the segments, then runs each instruction on them, so many times."""
     jobs = np.repeat(found.jobs, times, axis=0)
     capacity = 4096 + PAD
     rows, columns = found.new_rows, found.new_columns
@@ -96,13 +126,7 @@ def _timed(
     tables = [np.full(columns + PAD, emit.LOWEST, number), *(np.zeros(columns + PAD, number) for _ in range(3))]
     totals, sums = np.zeros((len(jobs), 2)), [np.zeros(columns + PAD), np.zeros(rows + PAD)]
     run = machine.compiled("run", number is np.float64)
-
-    def once() -> float:
-        began = time.perf_counter()
-        run(
-            0, len(jobs), jobs, code, scratch, capacity, addresses, np.ones((1, 1)), totals, tables[0], tables[1], 0,
-            tables[2], tables[3], 0, *sums, 0,
-        )  # fmt: skip
-        return time.perf_counter() - began
-
-    return min(once() for _ in range(_BEST_OF))
+    return lambda: run(
+        0, len(jobs), jobs, code, scratch, capacity, addresses, np.ones((1, 1)), totals, tables[0], tables[1], 0,
+        tables[2], tables[3], 0, *sums, 0,
+    )  # fmt: skip

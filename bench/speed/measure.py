@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from .engines import ENGINES, Prepared, missing
-from .limits import kernel_seconds, machine_facts, memory_bandwidth
+from .engines import ENGINES, Prepared, Real, missing
+from .limits import kernel_seconds, machine_facts, memory_bandwidth, thread_gain
 from .workloads import Workload, evolved_workload, expected, random_workload
 
 TOLERANCE = 1e-3
 """The largest relative difference of a mean from that in float64; float32 engines add up in float32."""
-OURS = ("proxforge", "proxforge-float32")
+OURS: dict[str, Real] = {"proxforge": np.float64, "proxforge-float32": np.float32}
+"""Our engines, and the format of their tiles."""
 SECONDS = 20.0
 """An engine that needs longer for its repeats gets fewer, one at least."""
+TURN = 0.1
+"""Seconds of a turn at least: a search, too, evaluates one population after the other."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Row:
 
     ``gpops``: 10^9 operator nodes times elements a second, the median; ``spread``: of the middle half of the repeats,
     relative to it. ``prepare_s``: of compilation. ``ratio_torch``, ``ratio_operon``: with the same number of threads,
-    None where that was not measured. ``of_limit``: of what the instructions would reach in the first cache.
+    None where that was not measured. ``of_limit``: of what the instructions reach in the first cache, measured in the
+    same turns, on as many threads as `limits.thread_gain` says that they are.
     """
 
     workload: str
@@ -68,26 +72,29 @@ def measure(
     rows: list[Row] = []
     kernel: dict[str, float] = {}
     present = [e for e in engines if not missing(e)]
+    gain = {count: thread_gain(count) for count in threads}
     for count in elements:
         workloads = [random_workload(programs, count)] if programs else []
         workloads += [evolved_workload(evolved, count)] if evolved else []
         for workload in workloads:
-            found = _measured(workload, threads, present, repeats, tell)
-            limits = {}
-            for engine, number in (("proxforge", np.float64), ("proxforge-float32", np.float32)):
-                if engine in present:
-                    limits[engine] = workload.nodes * count / kernel_seconds(workload, number) * 1e-9
-                    kernel[f"{engine} {workload.name} {count:g}"] = limits[engine]
-            rows += _with_ratios(found, limits)
-    sums = {"kernel_sum_gpops": next(iter(kernel.values()), None), "kernel_sums": kernel}
+            found, limits = _measured(workload, threads, present, repeats, tell)
+            kernel |= {f"{engine} {workload.name} {count:g}": gpops for engine, gpops in limits.items()}
+            rows += _with_ratios(found, limits, gain)
+    facts = {
+        "memory_gbs": memory_bandwidth(),
+        "thread_gain": {str(count): times for count, times in gain.items()},
+        "kernel_sum_gpops": next(iter(kernel.values()), None),
+        "kernel_sums": kernel,
+    }
     left = [f"{e} ({ENGINES[e][1]} is not installed)" for e in engines if e not in present]
-    return Report(machine_facts(), {"memory_gbs": memory_bandwidth(), **sums}, [asdict(r) for r in rows], left)
+    return Report(machine_facts(), facts, [asdict(r) for r in rows], left)
 
 
 def _measured(
     workload: Workload, threads: Sequence[int], engines: Sequence[str], repeats: int, tell: Callable[[str], None]
-) -> list[Row]:
-    """One row per engine and number of threads; the repeats of all take turns."""
+) -> tuple[list[Row], dict[str, float]]:
+    """One row per engine and number of threads, and by engine the kernel sum of one thread in GPops/s; the repeats of
+    all take turns."""
     wanted = expected(workload)
     ready: dict[tuple[str, int], tuple[Prepared, float]] = {}
     for engine in engines:
@@ -104,14 +111,18 @@ def _measured(
             prepared.run()  # once more: what was compiled is loaded, what is remembered is remembered
             ready[engine, count] = prepared, seconds
     times: dict[tuple[str, int], list[float]] = {key: [] for key in ready}
+    sums: dict[str, list[float]] = {engine: [] for engine in engines if engine in OURS}
+    taken = dict.fromkeys(ready, 0.0)
     for turn in range(repeats):
         tell(f"{workload.name}, {workload.elements:g} elements: turn {turn + 1} of {repeats}")
         for key, (prepared, _) in ready.items():
-            if sum(times[key]) < SECONDS or not times[key]:
-                began = time.perf_counter()
-                prepared.run()
-                times[key].append(time.perf_counter() - began)
+            if taken[key] < SECONDS:
+                times[key].append(_turn(prepared))
+                taken[key] += max(times[key][-1], TURN)
+        for engine, kernels in sums.items():
+            kernels.append(kernel_seconds(workload, OURS[engine]))
     work = workload.nodes * workload.elements * 1e-9
+    limits = {engine: work / float(np.median(kernels)) for engine, kernels in sums.items()}
     return [
         Row(
             workload.name,
@@ -125,10 +136,20 @@ def _measured(
             len(times[engine, count]),
         )
         for engine, count in ready
-    ]
+    ], limits
 
 
-def _with_ratios(rows: list[Row], limits: dict[str, float]) -> list[Row]:
+def _turn(prepared: Prepared) -> float:
+    """Seconds of one evaluation, the mean of a turn."""
+    began, done, taken = time.perf_counter(), 0, 0.0
+    while taken < TURN:
+        prepared.run()
+        done += 1
+        taken = time.perf_counter() - began
+    return taken / done
+
+
+def _with_ratios(rows: list[Row], limits: dict[str, float], gain: dict[int, float]) -> list[Row]:
     speed = {(r.engine, r.threads): r.gpops for r in rows}
 
     def ratio(row: Row, other: str) -> float | None:
@@ -140,7 +161,7 @@ def _with_ratios(rows: list[Row], limits: dict[str, float]) -> list[Row]:
                 **asdict(r),
                 "ratio_torch": ratio(r, "torch"),
                 "ratio_operon": ratio(r, "operon"),
-                "of_limit": r.gpops / (limits[r.engine] * r.threads) if r.engine in limits else None,
+                "of_limit": r.gpops / (limits[r.engine] * gain[r.threads]) if r.engine in limits else None,
             }
         )
         for r in rows

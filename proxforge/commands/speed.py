@@ -97,6 +97,8 @@ def _show(report: Report) -> None:
     ]
     table(f"{machine['processor']}, {machine['usable']} processors", columns, rows)
     click.echo(f"memory read by one thread: {limits['memory_gbs']:.0f} GB/s")
+    for count, times in limits["thread_gain"].items():
+        click.echo(f"{count} threads in the first cache: {times:.2f} times one")
     for what, gpops in limits["kernel_sums"].items():
         click.echo(f"sum of the instructions in the first cache, {what}: {gpops:.1f} GPops/s a thread")
     for engine in report.left_out:

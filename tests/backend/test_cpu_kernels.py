@@ -186,6 +186,25 @@ def test_totals_of_float32_leave_its_range(size):
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize("name", emit.SUMMED)
+def test_a_sum_that_is_not_stored_is_the_sum_of_what_would_be(name, number):
+    """To the bit, of any number of elements; also where float32 leaves its range on the way, or there is a NaN."""
+    rng = np.random.default_rng(0)
+    cases = [rng.normal(0, 1, (1, n)) for n in (1, 5, 16, 63, 64, 65, 700)]
+    cases += [np.full((1, 40), x) for x in (-1.0, 0.0, 1e-30, 85.0, 1e30, np.inf, np.nan)]
+    for case in cases:
+        x = case.astype(np.float32)
+        step = STEPS.index(name)
+        apart = [
+            (machine.TAKE, 0, 0, 0, 0, 0, 0),
+            (machine.STEP, step, 1, 0, 0, 0, 0),
+            (machine.TOTAL, emit.SUM, 0, 1, 1, 0, 0),
+        ]
+        at_once = [(machine.TAKE, 0, 0, 0, 0, 0, 0), (machine.STEP_SUM, emit.SUMMED.index(name), 1, 0, 0, 0, step)]
+        np.testing.assert_array_equal(*(run(code, [x], number, totals=1)[0] for code in (apart, at_once)))
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
 def test_a_division_sees_no_negative_zero(number):
     """-1 times 0, and a product below the range: what divides by it gives +inf, as the reference does."""
     x, y = np.array([[-1.0, -1e-30]], number), np.array([[0.0, 1e-30]], number)

@@ -41,12 +41,14 @@ LOWEST = -FLOAT32_MAX
 _PLACE: Any = cgutils.alloca_once
 _FUNCTION: Any = cgutils.get_or_insert_function
 _UNROLLED = 4
-_AT_ONCE = 2
-_SIDE_BY_SIDE = 8
+_AT_ONCE = 4
+_SIDE_BY_SIDE = 4
 """Sums of vectors that grow independently: one alone would wait for itself at every addition."""
-_SMALLEST_TOTAL, _LARGEST_TOTAL = 1e-26, 1e30
+SMALLEST_TOTAL, LARGEST_TOTAL = 1e-26, 1e30
 """Between them a float32 total of a tile has lost nothing to float32's range: the terms that are 0 add up to less than
 1e-34, and no sum on the way was infinite."""
+SUMMED: tuple[str, ...] = ("exp.m", "abslog.m", "sqrt.m", "inv.m", "sigmoid.m", "tanh.m", "mish.m", "relu.m")
+"""The elementwise instructions whose results can be added up without being stored, by number."""
 _ZERO, _NAN = (ir.Constant(ir.DoubleType(), x) for x in (0.0, math.nan))
 
 
@@ -164,6 +166,30 @@ def step(code: Code) -> None:
     code.switch(number, [case(name) for name in STEPS])
 
 
+def step_sum(code: Code) -> Value:
+    """scratch, number, a, n: the sum of the results of one of `SUMMED` on n > 0 numbers, in the order and the format in
+    which `total` first adds them up."""
+    scratch = code.base(0)
+    number, a, n = code.args[1:]
+    result = code.variable(_ZERO)
+
+    def case(name: str) -> Callable[[], None]:
+        kernel = KERNELS[name]
+
+        def term(place: Value) -> Vector:
+            x = code.vector(scratch, a, place)
+            return in_range(kernel.compute(x, x, _ZERO, _ZERO), kernel)
+
+        def emit() -> None:
+            found = added(code, n, code.lanes, term)
+            code.builder.store(found if code.lanes.double else code.builder.fpext(found, ir.DoubleType()), result)
+
+        return emit
+
+    code.switch(number, [case(name) for name in SUMMED])
+    return code.builder.load(result)
+
+
 def total(code: Code) -> Value:
     """scratch, kind, a, b, s, n: a total of n > 0 numbers, always added up in the same order.
 
@@ -195,8 +221,8 @@ def total(code: Code) -> Value:
             found = code.builder.fpext(narrow, ir.DoubleType())
             code.builder.store(found, result)
             size = code.builder.call(code.builder.module.declare_intrinsic("llvm.fabs", [ir.DoubleType()]), [found])
-            large = code.builder.fcmp_unordered(">", size, ir.Constant(ir.DoubleType(), _LARGEST_TOTAL))
-            small = code.builder.fcmp_ordered("<", size, ir.Constant(ir.DoubleType(), _SMALLEST_TOTAL))
+            large = code.builder.fcmp_unordered(">", size, ir.Constant(ir.DoubleType(), LARGEST_TOTAL))
+            small = code.builder.fcmp_ordered("<", size, ir.Constant(ir.DoubleType(), SMALLEST_TOTAL))
             with code.builder.if_then(code.builder.or_(large, small), likely=False):
                 exact()
 

@@ -99,12 +99,15 @@ class Group:
     def _reduce(self, totals: Totals, values: list[int]) -> None:
         """Many values of one kind at once."""
         operands = [self._plan.values[i].args for i in values]
+        first = [args[0] for args in operands]
         kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
-        found = self._sure(lambda: [_stacked(self._found(kind, args) for args in operands) for kind in kinds])
-        if len({self._plan.values[args[0]].axes for args in operands}) == 1:
-            counts = self.count(operands[0][0])[None]
-        else:
-            counts = _stacked(self.count(args[0]) for args in operands)
+        found = self._sure(
+            lambda: [
+                _stacked(map(self.sum, first, first) if kind == SUM else [self.total(kind, *args) for args in operands])
+                for kind in kinds
+            ]
+        )
+        counts = self._counts(first)
         self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
 
     def _compute(self, i: int, v: Value) -> None:
@@ -130,27 +133,29 @@ class Group:
         """A value from totals of its operands, ``[T]``."""
         found = []
         for kind in totals.kinds:
-            found.append(self._found(kind, v.args))
+            found.append(self.sum(v.args[0], v.args[0]) if kind == SUM else self.total(kind, *v.args))
             if kind == MEAN:
                 found.append(self.total(DEVIATIONS, *v.args))
         return totals.value(*found, self.count(v.args[0]))
-
-    def _found(self, kind: int, matrices: tuple[int, ...]) -> Array:
-        if kind != SUM:
-            return self.total(kind, *matrices)
-        (x,) = matrices
-        return self.sum(x, x) if self._plan.by_rule[x] else self._totals[SUM, matrices]
 
     # What the rules of `sums` ask for
 
     def sum(self, x: int, within: int) -> Array:
         """See `sums.Known`."""
-        v = self._plan.values[x]
-        if not v.matrix:
-            return self.scalar(x) * self.count(within)
-        if x not in self._known_sums:
-            self._known_sums[x] = self._by_rule(x, v) if self._plan.by_rule[x] else self._totals[SUM, (x,)]
-        return self._known_sums[x]
+        found = self._known_sums.get(x)
+        if found is None:
+            v = self._plan.values[x]
+            if not v.matrix:
+                return self.scalar(x) * self.count(within)
+            found = self._by_rule(x, v) if self._plan.by_rule[x] else self._totals[SUM, (x,)]
+            self._known_sums[x] = found
+        return found
+
+    def _counts(self, matrices: Sequence[int]) -> Array:
+        """The elements of each, ``[M, T]``, or ``[1, T]`` where they are of one type."""
+        if len({self._plan.values[x].axes for x in matrices}) == 1:
+            return self.count(matrices[0])[None]
+        return _stacked(self.count(x) for x in matrices)
 
     def _by_rule(self, x: int, v: Value) -> Array:
         """Σ x from other sums."""
@@ -177,11 +182,7 @@ class Group:
         shrinking = [x for x in self._believed if self._plan.doubtful[x][0]]
         if shrinking:
             size = np.abs(_stacked(self._believed[x] for x in shrinking))
-            if len({self._plan.values[x].axes for x in shrinking}) == 1:
-                least = SMALLEST * self.count(shrinking[0])
-            else:
-                least = SMALLEST * _stacked(self.count(x) for x in shrinking)
-            if ((size < least) & (size != 0)).any():
+            if ((size < SMALLEST * self._counts(shrinking)) & (size != 0)).any():
                 return True
         return any(self._beyond(x).any() for x in self._believed if self._plan.doubtful[x][1])
 

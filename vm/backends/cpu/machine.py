@@ -20,7 +20,12 @@ from .emit import Code
 from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
 
 STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, COLUMN_SUMS, ROW_SUMS = range(10)
-"""The first number of an instruction; then: variant, destination, two sources, two indices into tables."""
+STEP_SUM = 10
+"""The first number of an instruction; then: variant, destination, two sources, two indices into tables.
+
+`STEP_SUM` is a `STEP` on one source and the sum of its result, which it need not store: its variant is the number of
+the step in `emit.SUMMED`, its indices are that of the sum in the table of totals and the variant of the `STEP`.
+"""
 
 _int, _real = types.int64, types.float64
 
@@ -35,6 +40,10 @@ def _generate(emitted: Callable[[Code], Any]) -> Any:
 
 def _step(context: Any, scratch: Any, number: Any, d: Any, a: Any, b: Any, s: Any, t: Any, n: Any) -> Any:
     return types.void(scratch, _int, _int, _int, _int, _real, _real, _int), _generate(emit.step)
+
+
+def _step_sum(context: Any, scratch: Any, number: Any, a: Any, n: Any) -> Any:
+    return types.float64(scratch, _int, _int, _int), _generate(emit.step_sum)
 
 
 def _total(context: Any, scratch: Any, kind: Any, a: Any, b: Any, s: Any, n: Any) -> Any:
@@ -89,6 +98,7 @@ def _set_mode(context: Any, mode: Any) -> Any:
 flush_mode: Any = intrinsic(_flush_mode)
 set_mode: Any = intrinsic(_set_mode)
 step: Any = intrinsic(_step)
+step_sum: Any = intrinsic(_step_sum)
 total: Any = intrinsic(_total)
 take: Any = intrinsic(_take)
 copy_in: Any = intrinsic(_copy_in)
@@ -109,7 +119,8 @@ def _fingerprint() -> str:
 
 
 def _make_run(fingerprint: str) -> Callable[..., None]:
-    DEVIATIONS, MIN, MAX, WIDE_SUM = emit.DEVIATIONS, emit.MIN, emit.MAX, emit.WIDE_SUM
+    SUM, DEVIATIONS, MIN, MAX, WIDE_SUM = emit.SUM, emit.DEVIATIONS, emit.MIN, emit.MAX, emit.WIDE_SUM
+    SMALLEST_TOTAL, LARGEST_TOTAL = emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
 
     def run(
         first: int,
@@ -144,9 +155,19 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                 for k in range(len(code)):
                     kind, variant, x, y = code[k, 0], code[k, 1], code[k, 5], code[k, 6]
                     d, a, b = code[k, 2] * capacity, code[k, 3] * capacity, code[k, 4] * capacity
-                    if kind == STEP:
-                        step(scratch, variant, d, a, b, scalars[x, layer], scalars[y, layer], n)
-                    elif kind == TOTAL:
+                    summed = kind == STEP_SUM
+                    if summed:
+                        value = step_sum(scratch, variant, a, n)
+                        if scratch.itemsize == 8 or SMALLEST_TOTAL <= abs(value) <= LARGEST_TOTAL:
+                            totals[j, x] += value
+                            continue
+                    if kind == STEP or summed:
+                        number, s, t = (y, 0, 0) if summed else (variant, x, y)
+                        step(scratch, number, d, a, b, scalars[s, layer], scalars[t, layer], n)
+                        if not summed:
+                            continue
+                        variant, a, b = SUM, d, d
+                    if kind == TOTAL or summed:
                         value = total(scratch, variant, a, b, 0.0, n)
                         old = totals[j, x]
                         if variant == MIN:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.types import Kind
-from .emit import MAX, MIN
+from .emit import MAX, MIN, SUM, SUMMED
 from .layout import Layout
-from .machine import COLUMN_STEP, COPY_IN, STEP, TAKE
+from .machine import COLUMN_STEP, COPY_IN, STEP, STEP_SUM, TAKE, TOTAL
 from .rules import AFFINE, COLUMNWISE, ELEMENTWISE, REDUCTIONS
 from .values import Axes, Value
 
@@ -105,8 +105,13 @@ class Writer:
             targets = self._targets.get(x, ())
             read = {y for _, _, *pair, _ in targets for y in pair if last[y] == x}
             self._compute(x, [a for a in dict.fromkeys(self._operands(x)) if last[a] == x and a not in read])
-            for instruction, variant, a, b, index in targets:
-                self._code.append((instruction, variant, 0, self._register[a], self._register[b], index, 0))
+            if read == {x} and len(targets) == 1 and self._values[x].name in SUMMED and targets[0][:2] == (TOTAL, SUM):
+                number = SUMMED.index(self._values[x].name)
+                _, step, *places, _, _ = self._code[-1]
+                self._code[-1] = (STEP_SUM, number, *places, targets[0][4], step)
+            else:
+                for instruction, variant, a, b, index in targets:
+                    self._code.append((instruction, variant, 0, self._register[a], self._register[b], index, 0))
             self._free += sorted(self._register.pop(y) for y in read)
         self._sweep.code = np.array(self._code, np.int64)
 

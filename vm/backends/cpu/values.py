@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ....grammar.types import Kind
 from ...program import OPCODES, Opcode, Program
@@ -13,22 +13,18 @@ Axes = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Value:
     """What one instruction computes. ``args``: the instructions that it reads; ``index``: of a leaf, the entry in the
-    program's table; ``axes``: of a Matrix."""
+    program's table; ``axes``: of a Matrix. ``name``: of the opcode; ``matrix``: whether it is a Matrix."""
 
     opcode: Opcode
     args: tuple[int, ...]
     index: int
     axes: Axes
+    name: str = field(init=False)
+    matrix: bool = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """Of the opcode."""
-        return self.opcode.name
-
-    @property
-    def matrix(self) -> bool:
-        """Whether it is a Matrix."""
-        return self.opcode.result is Kind.MATRIX
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.opcode.name)
+        object.__setattr__(self, "matrix", self.opcode.result is Kind.MATRIX)
 
 
 def values_of(program: Program) -> tuple[list[Value], dict[int, int]]:
