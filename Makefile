@@ -10,7 +10,7 @@ PYTHON  ?= $(shell for python in python3.11 python3; do \
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint values bench
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -35,6 +35,9 @@ test: $(STAMP)  ## run the tests
 lint: $(STAMP)  ## ruff, and mypy --strict over the package as it installs
 	"$(BIN)/ruff" check .
 	PYTHON="$(BIN)/python" .ci/typecheck
+
+values: $(STAMP)  ## run every speed benchmark once, for the values that it asserts
+	"$(BIN)/python" -m pytest bench/speed --benchmark-disable -n $(WORKERS)
 
 bench: $(STAMP)  ## run the speed benchmarks, one process, nothing else beside them
 	"$(BIN)/python" -m pytest bench/speed --benchmark-only -n 0
