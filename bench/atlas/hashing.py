@@ -33,12 +33,7 @@ _SIGMA = np.array(
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
     ],
-    np.int64,
-)  # fmt: skip
-_MIXED = np.array(
-    [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15],
-     [0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]],
-    np.int64,
+    np.uint64,
 )  # fmt: skip
 BLOCK = 128
 """Bytes of a message at most."""
@@ -70,38 +65,46 @@ def keys(digests: Words) -> NDArray[np.uint64]:
 
 @cache
 def _compiled() -> Any:
-    iv, sigma, mixed = _IV, _SIGMA, _MIXED
+    iv, sigma = _IV, _SIGMA
+
+    @numba.njit
+    def turned(x: Any, by: int) -> Any:
+        return (x >> np.uint64(by)) | (x << np.uint64(64 - by))
+
+    @numba.njit
+    def mixed(a: Any, b: Any, c: Any, d: Any, x: Any, y: Any) -> Any:
+        a = a + b + x
+        d = turned(d ^ a, 32)
+        c = c + d
+        b = turned(b ^ c, 24)
+        a = a + b + y
+        d = turned(d ^ a, 16)
+        c = c + d
+        return a, turned(b ^ c, 63), c, d
 
     def run(first: Any, prefix: int, given: Any, length: int, out: Any) -> None:
         message = np.empty(BLOCK, np.uint8)
         m = message.view(np.uint64)
-        v = np.empty(16, np.uint64)
+        h0, h1 = iv[0] ^ np.uint64(0x01010000 ^ SIZE), iv[1]
         for p in range(len(given)):
             message[:] = first
             for i in range(length - prefix):
                 message[prefix + i] = given[p, i]
-            for i in range(8):
-                v[i] = v[i + 8] = iv[i]
-            v[0] ^= np.uint64(0x01010000 ^ SIZE)
-            h0, h1 = v[0], v[1]
-            v[12] ^= np.uint64(length)
-            v[14] = ~v[14]
+            v0, v1, v2, v3, v4, v5, v6, v7 = h0, h1, iv[2], iv[3], iv[4], iv[5], iv[6], iv[7]
+            v8, v9, v10, v11, v12, v13, v14, v15 = (
+                iv[0], iv[1], iv[2], iv[3], iv[4] ^ np.uint64(length), iv[5], ~iv[6], iv[7],
+            )  # fmt: skip
             for r in range(12):
-                for g in range(8):
-                    a, b, c, d = mixed[g, 0], mixed[g, 1], mixed[g, 2], mixed[g, 3]
-                    v[a] = v[a] + v[b] + m[sigma[r, 2 * g]]
-                    t = v[d] ^ v[a]
-                    v[d] = (t >> np.uint64(32)) | (t << np.uint64(32))
-                    v[c] = v[c] + v[d]
-                    t = v[b] ^ v[c]
-                    v[b] = (t >> np.uint64(24)) | (t << np.uint64(40))
-                    v[a] = v[a] + v[b] + m[sigma[r, 2 * g + 1]]
-                    t = v[d] ^ v[a]
-                    v[d] = (t >> np.uint64(16)) | (t << np.uint64(48))
-                    v[c] = v[c] + v[d]
-                    t = v[b] ^ v[c]
-                    v[b] = (t >> np.uint64(63)) | (t << np.uint64(1))
-            out[p, 0] = h0 ^ v[0] ^ v[8]
-            out[p, 1] = h1 ^ v[1] ^ v[9]
+                s = sigma[r]
+                v0, v4, v8, v12 = mixed(v0, v4, v8, v12, m[s[0]], m[s[1]])
+                v1, v5, v9, v13 = mixed(v1, v5, v9, v13, m[s[2]], m[s[3]])
+                v2, v6, v10, v14 = mixed(v2, v6, v10, v14, m[s[4]], m[s[5]])
+                v3, v7, v11, v15 = mixed(v3, v7, v11, v15, m[s[6]], m[s[7]])
+                v0, v5, v10, v15 = mixed(v0, v5, v10, v15, m[s[8]], m[s[9]])
+                v1, v6, v11, v12 = mixed(v1, v6, v11, v12, m[s[10]], m[s[11]])
+                v2, v7, v8, v13 = mixed(v2, v7, v8, v13, m[s[12]], m[s[13]])
+                v3, v4, v9, v14 = mixed(v3, v4, v9, v14, m[s[14]], m[s[15]])
+            out[p, 0] = h0 ^ v0 ^ v8
+            out[p, 1] = h1 ^ v1 ^ v9
 
     return numba.njit(nogil=True)(run)
