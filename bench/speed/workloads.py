@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -128,7 +127,8 @@ def _steady(tree: Tree, data: Floats) -> bool:
 def composed(tree: Tree, table: Mapping[str, Function]) -> Function:
     """The program as one function of the sequence of arrays, made of the functions of a library."""
     if not tree.args:
-        return itemgetter(tree.index)
+        index = tree.index
+        return lambda arrays: arrays[index]
     function, inner = table[tree.op], [composed(a, table) for a in tree.args]
     if len(inner) == 1:
         (only,) = inner
