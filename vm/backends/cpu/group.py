@@ -19,6 +19,7 @@ from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Left, Numbers, sweep_over
 from .threads import Threads, one_blas_thread
+from .together import Together
 from .values import Axes, Value
 
 Array = NDArray[np.float64]
@@ -59,7 +60,7 @@ class Group:
         self._flat: dict[int, Numbers] = {}
         self._layouts: dict[Axes, Layout] = {}
         self._known_sums: dict[int, Array] = {}
-        self._believed: dict[int, Array] = {}
+        self._unsure: list[tuple[list[int], Array]] = []
         self._careful = False
         self._known_bounds: dict[tuple[int, bool], Any] = {}
         self._left: list[Left] = []
@@ -70,9 +71,9 @@ class Group:
         """Computes all Scalars."""
         with np.errstate(all="ignore"):
             plan = self._plan
-            for sweeps, reduced, ready in zip(plan.passes, plan.reduced, plan.ready, strict=True):
+            for sweeps, reduced, added, ready in zip(plan.passes, plan.reduced, plan.together, plan.ready, strict=True):
                 for name, values in reduced.items():
-                    self._reduce(REDUCTIONS[name], values)
+                    self._reduce(REDUCTIONS[name], values, added.get(name))
                 for i in ready:
                     self._compute(i, plan.values[i])
                 for sweep in sweeps:
@@ -96,19 +97,29 @@ class Group:
         for left in self._left:
             yield from left.items()
 
-    def _reduce(self, totals: Totals, values: list[int]) -> None:
-        """Many values of one kind at once."""
+    def _reduce(self, totals: Totals, values: list[int], added: Together | None) -> None:
+        """Many values of one kind at once; ``added``: where they are made of sums."""
         operands = [self._plan.values[i].args for i in values]
-        first = [args[0] for args in operands]
-        kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
-        found = self._sure(
-            lambda: [
-                _stacked(map(self.sum, first, first) if kind == SUM else [self.total(kind, *args) for args in operands])
-                for kind in kinds
-            ]
-        )
-        counts = self._counts(first)
+        if added is None:
+            kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
+            found = [_stacked(self.total(kind, *args) for args in operands) for kind in kinds]
+        else:
+            found = [self._sure(lambda: self._sums(added))]
+        counts = self._counts([args[0] for args in operands])
         self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
+
+    def _sums(self, added: Together) -> Array:
+        """The sums that are wanted, ``[W, T]``."""
+        if self._careful:
+            return _stacked(self.sum(x, x) for x in map(added.values.__getitem__, added.wanted))
+        rows = [*map(self._totals.__getitem__, added.totals), *(self.sum(x, x) for x in added.single)]
+        table = np.empty((len(added.values), self._part.layers))
+        table[: len(rows)] = _stacked(rows)
+        for function, places, operands in added.steps:
+            table[places] = function(*(table[rows] for rows in operands))
+        unsure, places = added.unsure
+        self._unsure.append((unsure, table[places]))
+        return np.asarray(table[added.wanted])
 
     def _compute(self, i: int, v: Value) -> None:
         """Another value that is no tile, once its pass is over."""
@@ -163,15 +174,15 @@ class Group:
         if v.name not in sums.UNGUARDED and any(self._plan.doubtful[x]):
             if self._careful:
                 return self._mended(x, total)
-            self._believed[x] = total
+            self._unsure.append(([x], total[None]))
         return total
 
     def _sure(self, compute: Callable[[], Found]) -> Found:
         """What is computed from sums by rule: these are believed first, looked at together, and where an element may be
         out of range computed again with care."""
-        self._believed = {}
+        self._unsure = []
         found = compute()
-        if not self._careful and self._believed and self._doubted():
+        if not self._careful and self._doubted():
             self._careful = True
             self._known_sums.clear()
             found = compute()
@@ -179,12 +190,14 @@ class Group:
 
     def _doubted(self) -> bool:
         """Whether an element of what was believed may be out of range."""
-        shrinking = [x for x in self._believed if self._plan.doubtful[x][0]]
-        if shrinking:
-            size = np.abs(_stacked(self._believed[x] for x in shrinking))
-            if ((size < SMALLEST * self._counts(shrinking)) & (size != 0)).any():
+        doubtful = self._plan.doubtful
+        believed = [x for unsure, _ in self._unsure for x in unsure]
+        if believed:
+            size = np.abs(np.concatenate([table for _, table in self._unsure]))
+            shrinking = np.array([doubtful[x][0] for x in believed])[:, None]
+            if (shrinking & (size < SMALLEST * self._counts(believed)) & (size != 0)).any():
                 return True
-        return any(self._beyond(x).any() for x in self._believed if self._plan.doubtful[x][1])
+        return any(self._beyond(x).any() for x in believed if doubtful[x][1])
 
     def _beyond(self, x: int) -> Any:
         """In which layers an element may be beyond the range, bool ``[T]``."""

@@ -23,6 +23,7 @@ from .machine import COLUMN_STATISTICS, COLUMN_SUMS, COPY_OUT, MOMENTS, ROW_SUMS
 from .memory import Memory, Remembered
 from .passes import Sweep, Targets, Writer, whole
 from .rules import AFFINE, COLUMNWISE, REDUCTIONS
+from .together import Together, together
 from .values import Axes, Value, values_of
 
 _INSTRUCTION = {"columns": COLUMN_STATISTICS, "column_sums": COLUMN_SUMS, "row_sums": ROW_SUMS}
@@ -63,6 +64,18 @@ class Plan:
         return [
             (v.name in sums.SHRINKING, not (certain and np.isfinite(bound)))
             for v, bound, certain in zip(self.values, self.bounds, self.certain, strict=True)
+        ]
+
+    @cached_property
+    def together(self) -> list[dict[str, Together]]:
+        """Of the values in ``reduced`` that are made of sums, how these are added up."""
+        return [
+            {
+                name: together(self.values, self.by_rule, self.doubtful, [self.values[i].args[0] for i in found])
+                for name, found in reduced.items()
+                if REDUCTIONS[name].kinds == (SUM,)
+            }
+            for reduced in self.reduced
         ]
 
 

@@ -54,16 +54,22 @@ class Known(Protocol):
 
 
 Rule = Callable[[Known, int, Value], Array]
+TOTALS = {"abs.m": ABSOLUTES, "square.m": SQUARES, "mul.mm": PRODUCTS}
+"""Σ x that is a total of the operands, by the opcode of x."""
+TERMS: dict[str, np.ufunc] = {
+    "neg.m": np.negative,
+    **dict.fromkeys(("add.mm", "add.ms", "add.sm"), np.add),
+    **dict.fromkeys(("sub.mm", "sub.ms", "sub.sm"), np.subtract),
+}
+"""How Σ x follows from the sums of the operands, by the opcode of x."""
 
 
-def _plus(known: Known, x: int, v: Value) -> Array:
-    a, b = v.args
-    return known.sum(a, x) + known.sum(b, x)
+def _total(known: Known, x: int, v: Value) -> Array:
+    return known.total(TOTALS[v.name], *v.args)
 
 
-def _minus(known: Known, x: int, v: Value) -> Array:
-    a, b = v.args
-    return known.sum(a, x) - known.sum(b, x)
+def _terms(known: Known, x: int, v: Value) -> Array:
+    return np.asarray(TERMS[v.name](*(known.sum(a, x) for a in v.args)))
 
 
 def _times(known: Known, x: int, v: Value) -> Array:
@@ -85,12 +91,8 @@ def _log_softmax(known: Known, x: int, v: Value) -> Array:
 
 SUMS: dict[str, Rule] = {
     "identity.m": lambda known, x, v: known.sum(v.args[0], x),
-    "neg.m": lambda known, x, v: -known.sum(v.args[0], x),
-    "abs.m": lambda known, x, v: known.total(ABSOLUTES, v.args[0]),
-    "square.m": lambda known, x, v: known.total(SQUARES, v.args[0]),
-    **dict.fromkeys(("add.mm", "add.ms", "add.sm"), _plus),
-    **dict.fromkeys(("sub.mm", "sub.ms", "sub.sm"), _minus),
-    "mul.mm": lambda known, x, v: known.total(PRODUCTS, *v.args),
+    **dict.fromkeys(TOTALS, _total),
+    **dict.fromkeys(TERMS, _terms),
     "mul.ms": _times,
     "mul.sm": _times,
     "div.ms": lambda known, x, v: known.sum(v.args[0], x) / known.scalar(v.args[1]),
