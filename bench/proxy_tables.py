@@ -20,6 +20,7 @@ from ..stats_cache.recipe import Recipe
 from ..vm.result import SAME
 from .measures import PARTS
 from .measures.scoring import OK, UNDEFINED, Scorer, family_of, scorers
+from .nas.regret import Regret, regret_of
 from .proxies import BASELINES, FIGURES, PUBLISHED
 from .proxies.ensembles import ENSEMBLES, Ensemble, aggregate
 from .proxy_tables_values import Values, document, network_scores
@@ -40,7 +41,8 @@ class TableRow:
     ``seed_std``: deviation (unbiased) of tau between the seeds, None for one. ``ms_per_network``: as if nothing else
     were computed, building the network included. ``paper``: the tau that the paper reports for this benchmark.
     ``status``: ``ok``, or why there is no score. ``worst``: networks without a score by the proxy's own rule, ranked
-    last. ``kind``: formula, measure, ensemble or baseline.
+    last. ``kind``: formula, measure, ensemble or baseline. ``regret``: what choosing the network with the highest score
+    costs, see `nas.regret`.
     """
 
     proxy: str
@@ -59,10 +61,15 @@ class TableRow:
     kind: str
     shape_only: bool
     worst: int
+    regret: Regret | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self) | {"kendall_ci": None if self.kendall_ci is None else list(self.kendall_ci)}
+        interval = None if self.kendall_ci is None else list(self.kendall_ci)
+        return asdict(self) | {
+            "kendall_ci": interval,
+            "regret": None if self.regret is None else self.regret.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,7 @@ def row(benchmark: str, c: Column, target: str, truth: Array, params: Array) -> 
         kind=c.kind,
         shape_only=c.shape_only,
         worst=int(np.isneginf(scores).sum()),
+        regret=None if tau is None else regret_of(scores, truth, params),
     )
 
 

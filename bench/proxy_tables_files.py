@@ -11,6 +11,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from .nas.regret import Regret
 from .proxy_tables import Array, ProxyTable, TableRow
 
 WIDTH, HEIGHT = 220, 160
@@ -18,13 +19,14 @@ WIDTH, HEIGHT = 220, 160
 
 
 def csv_text(table: ProxyTable) -> str:
-    """One line per proxy and target, the fields of `TableRow`; an interval as ``low..high``."""
+    """One line per proxy and target: the fields of `TableRow`, an interval as ``low..high``, the regret as a number."""
     out = io.StringIO()
     names = [f.name for f in fields(TableRow)]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for row in table.rows:
         cells = {name: getattr(row, name) for name in names}
+        cells["regret"] = None if row.regret is None else row.regret.regret
         cells["kendall_ci"] = "" if row.kendall_ci is None else f"{row.kendall_ci[0]:.4f}..{row.kendall_ci[1]:.4f}"
         writer.writerow("" if cells[name] is None else cells[name] for name in names)
     return out.getvalue()
@@ -35,6 +37,23 @@ def markdown_text(table: ProxyTable) -> str:
     head, lines = _grid(table, _cell)
     rows = [head, ["---"] * len(head), *lines]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def regret_text(table: ProxyTable) -> str:
+    """A column per target: what the choice of the highest score costs in percent [interval] / the percentile of the
+    chosen network [interval]; the least regret on the first target first, and the mean of all networks last."""
+    found: dict[str, dict[str, Regret]] = {}
+    for row in table.rows:
+        if row.regret is not None:
+            found.setdefault(row.proxy, {})[row.target] = row.regret
+    targets = list(dict.fromkeys(row.target for row in table.rows))
+    known = [(proxy, [of[t] for t in targets]) for proxy, of in found.items() if len(of) == len(targets)]
+    known.sort(key=lambda line: line[1][0].regret)
+    rows = [[proxy, *map(_regret, regrets)] for proxy, regrets in known]
+    rows += [["at random (mean)", *(f"{r.random:.2f} / 50" for r in regrets)] for _, regrets in known[:1]]
+    counts = {row.target: row.n for row in table.rows}
+    head = ["chosen by", *(f"{target} (n={counts[target]})" for target in targets)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rows])
 
 
 def latex_text(table: ProxyTable) -> str:
@@ -67,6 +86,7 @@ FORMS: Mapping[str, Callable[[ProxyTable], str]] = {
     "table.json": json_text,
     "table.csv": csv_text,
     "table.md": markdown_text,
+    "regret.md": regret_text,
     "table.tex": latex_text,
     "table.html": html_text,
 }
@@ -109,6 +129,11 @@ def _cell(row: TableRow) -> str:
     given = "" if row.partial_kendall is None else f" / {row.partial_kendall:.2f}"
     paper = "" if row.paper is None else f" (paper {row.paper:.3f})"
     return f"{row.kendall:.3f}{spread} [{row.kendall_ci[0]:.2f}, {row.kendall_ci[1]:.2f}]{given}{paper}"
+
+
+def _regret(r: Regret) -> str:
+    (low, high), (worst, best) = r.regret_ci, r.percentile_ci
+    return f"{r.regret:.2f} [{low:.2f}, {high:.2f}] / {r.percentile:.0f} [{worst:.0f}, {best:.0f}]"
 
 
 def _tex(cell: str) -> str:

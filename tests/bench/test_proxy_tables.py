@@ -164,6 +164,18 @@ def test_files(made):
     assert float(rows[0]["kendall"]) == found.rows[0].kendall
     assert json.loads(text["table.json"]) == found.to_dict()
     assert text["table.md"].count("\n") == len(found.rows) // 3 + 2
+    regrets = [line.split(" | ") for line in text["regret.md"].splitlines()[2:]]
+    known = {(r.proxy, r.target): r.regret for r in found.rows if r.regret is not None}
+    target = found.rows[0].target
+    assert [line[0] for line in regrets] == [
+        *(
+            f"| {p}"
+            for p, _ in sorted(((p, r.regret) for (p, t), r in known.items() if t == target), key=lambda x: x[1])
+        ),
+        "| at random (mean)",
+    ]
+    assert float(regrets[0][1].split()[0]) == round(min(r.regret for (_, t), r in known.items() if t == target), 2)
+    assert float(regrets[-1][1].split()[0]) == round(found.targets[target].max() - found.targets[target].mean(), 2)
     assert r"depth*width (baseline)" in text["table.tex"]
     assert "_" not in text["table.tex"].replace(r"\_", "")
     assert text["table.html"].count("<svg") == len(found.rows)
