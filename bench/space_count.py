@@ -43,7 +43,7 @@ def count_programs(
     ProxforgeError ``size`` for a space, other than of trees, with more than a million programs that type-check.
     """
     told = told or (lambda share: None)
-    if isinstance(space, TreeSpace):
+    if isinstance(space, TreeSpace) and space.branches == 2:
         valid, distinct = count_trees(space, check, told)
     else:
         valid, distinct = _one_by_one(space, check, told)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import combinations
 
 from ..grammar.canonical import canonical_pool
 from ..grammar.errors import ProxyError
@@ -140,13 +140,25 @@ def _both_sides(space: TreeSpace, shapes: Shapes, pool: Pool) -> tuple[Branches,
     for name, type_ in zip(STAND_INS, shapes, strict=False):
         leaf = stand_in(name, type_, pool)
         nodes: Counter[Node] = Counter()
-        for a, b in product(space.unary, repeat=2):
-            try:
-                nodes[pool.apply(OPS[b], pool.apply(OPS[a], leaf))] += 1
-            except ProxyError:
-                continue
+        for node, _ in branches_over(space, pool, leaf):
+            nodes[node] += 1
         sides.append(list(nodes.items()))
     return sides[0], sides[-1]
+
+
+def branches_over(space: TreeSpace, pool: Pool, leaf: Node) -> Iterator[tuple[Node, tuple[str, ...]]]:
+    """The branches over a leaf that type-check, in the order of the genotypes, and the ops of each."""
+    found: list[tuple[Node, tuple[str, ...]]] = [(leaf, ())]
+    for _ in range(space.unaries):
+        longer = []
+        for node, ops in found:
+            for op in space.unary:
+                try:
+                    longer.append((pool.apply(OPS[op], node), (*ops, op)))
+                except ProxyError:
+                    continue
+        found = longer
+    return iter(found)
 
 
 def stand_in(name: str, type_: Type, pool: Pool) -> Node:

@@ -39,20 +39,25 @@ def _(space: TreeSpace, score: Node) -> Tree:
     join = _inside(score, "layer_mean")
     if join.op.name == "mean" and join.args[0].op.arity == 2:
         join = join.args[0]
-    if join.op.arity != 2 or join.op.form is Form.LAYERS:
-        raise _config("it does not join two branches")
-    return Tree((*_branch(space, join.args[0]), *_branch(space, join.args[1]), join.op.name))
+    branches: list[str] = []
+    binaries: list[str] = []
+    for _ in range(space.branches - 1):
+        if join.op.arity != 2 or join.op.form is Form.LAYERS:
+            raise _config(f"it does not join {('two', 'three')[space.branches - 2]} branches")
+        binaries.insert(0, join.op.name)
+        branches[:0] = _branch(space, join.args[1])
+        join = join.args[0]
+    return Tree((*_branch(space, join), *branches, *binaries))
 
 
-def _branch(space: TreeSpace, node: Node) -> tuple[str, str, str]:
+def _branch(space: TreeSpace, node: Node) -> tuple[str, ...]:
     ops: list[str] = []
     while node.op is not STATISTIC:
-        if node.op.arity != 1 or len(ops) == 2:
-            raise _config("a branch is a statistic with at most two unary ops")
+        if node.op.arity != 1 or len(ops) == space.unaries:
+            raise _config(f"a branch is a statistic with at most {space.unaries} unary ops")
         ops.insert(0, node.op.name)
         node = node.args[0]
-    ops += ["identity"] * (2 - len(ops))
-    return str(node.attr), ops[0], ops[1]
+    return (str(node.attr), *ops, *["identity"] * (space.unaries - len(ops)))
 
 
 @_written.register

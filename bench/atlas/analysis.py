@@ -12,10 +12,10 @@ from ...grammar.ops import OPS
 from ...grammar.parse import parse
 from ...search.correlation import pearson
 from ..proxies import BASELINES, PUBLISHED
-from .build import PARTS
-from .patterns import JOINS, LAYERS
+from .patterns import JOINS, LAYERS, join_of, layered
 from .ranks import STATUSES
 from .store import Atlas, Found
+from .task import PARTS
 
 Array = NDArray[np.float64]
 Values = NDArray[np.float32]
@@ -82,6 +82,9 @@ def placed(atlas: Atlas, found: Found) -> dict[str, Any]:
 def shape_only(atlas: Atlas) -> NDArray[np.bool_]:
     """Which joins are functions of the shapes alone, ``[R]``."""
     branches = atlas.branches
+    if atlas.space.branches > 2:
+        joined = (join_of(branches, row) for row in atlas.joins.tolist())
+        return np.array([layered(branches.pool, node, "mean").facts.shape_only for node in joined], np.bool_)
     kinds: dict[Any, int] = {}
     of = np.array([kinds.setdefault((n.facts, n.type.kind), len(kinds)) for n in branches.nodes])
     examples = {k: i for i, k in reversed(list(enumerate(of.tolist())))}
@@ -225,8 +228,8 @@ def _marginals(atlas: Atlas, made: Survey) -> list[dict[str, Any]]:
     top = values >= np.partition(values, len(values) - count)[len(values) - count]
     joins = np.asarray(atlas.joins)[places]
     totals = np.zeros((3, size + len(JOINS)))
-    for column in (1, 2, 0):
-        at = joins[:, column].astype(np.int64) + (size if column == 0 else 0)
+    for column in range(joins.shape[1]):
+        at = joins[:, column].astype(np.int64) + (size if column % 3 == 0 else 0)
         for row, weights in zip(totals, (None, np.abs(values), top), strict=True):
             row += np.bincount(at, weights=weights, minlength=totals.shape[1])
     names: dict[tuple[str, str], Array] = {}
@@ -237,8 +240,7 @@ def _marginals(atlas: Atlas, made: Survey) -> list[dict[str, Any]]:
     for b in range(size):
         statistic, local = branches.statistics[b // branches.each], b % branches.each
         add("input", statistic, totals[:, b])
-        inner, outer = branches.genes[local][0]
-        for op in {inner, outer} - {"identity"}:
+        for op in set(branches.genes[local][0]) - {"identity"}:
             add("unary", op, totals[:, b])
     for k, op in enumerate(JOINS):
         add("binary", op, totals[:, size + k])

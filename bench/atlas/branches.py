@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.canonical import CanonicalPool
-from ...grammar.errors import ProxyError
 from ...grammar.expr import Node
-from ...grammar.ops import OPS
 from ...grammar.rewriting import order_key
 from ...grammar.types import STATISTICS, Kind
 from ...search.spaces.tree import TreeSpace
+from ..tree_count import branches_over
 
-Unaries = tuple[str, str]
-"""The ops of a branch: the inner one, the outer one."""
+Unaries = tuple[str, ...]
+"""The ops of a branch, the innermost first; two at least: a space with a single one puts identity before it."""
+Joins = NDArray[np.signedinteger[Any]]
+"""``[R, 3]``: of joins the op and two branches, by number; int16, or int32 where there are more branches. ``[R, 5]``
+where a third branch is joined to that: its op and the branch."""
 
 
 def chains(space: TreeSpace, pool: CanonicalPool, leaf: Node) -> dict[Node, list[Unaries]]:
     """The canonical branches over a leaf, in the order of the genotypes, and the genotypes of each."""
     found: dict[Node, list[Unaries]] = {}
-    for a, b in product(space.unary, repeat=2):
-        try:
-            node = pool.apply(OPS[b], pool.apply(OPS[a], leaf))
-        except ProxyError:
-            continue
-        found.setdefault(node, []).append((a, b))
+    before = ("identity",) * (2 - space.unaries)
+    for node, ops in branches_over(space, pool, leaf):
+        found.setdefault(node, []).append((*before, *ops))
     return found
 
 
@@ -72,6 +71,11 @@ class Branches:
         sign = np.where(base == np.arange(len(nodes)), 1, -1)
         genes = tuple(tuple(each) for each in sides[0].values())
         return Branches(pool, statistics, len(genes), nodes, matrix, base, sign, ordinal, genes)
+
+    @property
+    def number(self) -> np.dtype[np.signedinteger[Any]]:
+        """Of `Joins`."""
+        return np.dtype(np.int16 if len(self.nodes) < 1 << 15 else np.int32)
 
     def matrices(self, statistic: str) -> Sequence[int]:
         """The branches of a statistic that are matrices, without negations."""

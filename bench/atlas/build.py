@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -17,63 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.errors import ProxforgeError
-from ...search.spaces.tree import TreeSpace
-from ...stats_cache.source import Source
+from ...vm.backends.cpu.threads import one_blas_thread
 from .baselines import baselines
-from .branches import Branches
-from .files import FORMAT, checksum, load, save, write_json
+from .branches import Branches, Joins
+from .files import checksum, load, save, write_json
 from .listing import DIVIDE, DOT, MATMUL, TIMES, Listing, check_space, list_programs
 from .meetings import Meetings
+from .order import Order
 from .patterns import LAYERS
-from .ranks import LEFT_OUT, Order, Ranks, rank_joins, rank_sums
+from .ranks import LEFT_OUT, Ranks, rank_joins, rank_sums
 from .running import run_joins
-from .values import Values, branch_values
+from .task import PARTS, Task
+from .values import Values, branch_values, counted
 
 Array = NDArray[np.float64]
 Told = Callable[[str, float], None]
 
-PARTS = ("search", "test", "all")
-"""The parts of the networks that ranks are kept of."""
+Block = tuple[Ranks, NDArray[np.int64]]
+"""The ranks of some joins, ascending, and those of them that have to be run."""
 BLOCK = 1 << 17
 """Joins that are ranked at once."""
 SAMPLE, OF_MATRICES = 20_000, 5_000
 """Joins whose scores are kept, drawn evenly; and more of those of two matrices."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What an atlas is made of. ``targets``: name -> float64 ``[A]``, NaN = not measured; ``split``: search part and
-    test part of the A networks of ``source``. ``layers``: those of `LAYERS` whose programs are listed. ``products``:
-    whether two matrices are joined by * and @, which takes most of the time; else those programs are `LEFT_OUT`.
-    ``about``: what else makes the atlas the one it is, as plain JSON."""
-
-    source: Source
-    targets: Mapping[str, Array]
-    split: tuple[Sequence[int], Sequence[int]]
-    space: TreeSpace
-    about: Mapping[str, Any]
-    layers: tuple[str, ...] = LAYERS
-    products: bool = True
-
-    @property
-    def parts(self) -> tuple[list[int], ...]:
-        """The networks of `PARTS`."""
-        search, test = ([int(i) for i in part] for part in self.split)
-        return search, test, list(range(len(self.source.networks)))
-
-    def settings(self) -> dict[str, Any]:
-        """What makes the atlas the one it is, as plain JSON."""
-        digests = {n: hashlib.sha256(np.asarray(y, "<f8").tobytes()).hexdigest()[:16] for n, y in self.targets.items()}
-        return {
-            "format": FORMAT,
-            **self.about,
-            "source": self.source.key,
-            "space": self.space.describe(),
-            "targets": digests,
-            "layers": list(self.layers),
-            "products": self.products,
-            "parts": dict(zip(PARTS, self.parts, strict=True)),
-        }
 
 
 class Building:
@@ -87,6 +50,7 @@ class Building:
         self._branches = Branches.of(task.space)
         counts = [network.layers for network in task.source.networks]
         self._starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        self._counted = counted(task.source, self._branches)
         self._order = Order.of([np.asarray(y, np.float64) for y in task.targets.values()], task.parts)
         for name, untied in zip(task.targets, self._order.untied.T, strict=True):
             if not untied.all():
@@ -96,14 +60,23 @@ class Building:
         """Builds what is missing; the counts, the seconds of each step and the bytes."""
         self._claim()
         listing = self._timed("programs", self._listing)
-        values = self._timed("branches", self._values)
-        meeting = self._meeting(listing.joins)
-        if self._task.products:
-            self._timed("matrices", lambda: self._meet(values, listing.joins[meeting]))
-        self._timed("ranks", lambda: self._rank(listing.joins, values, meeting))
+        self._compute(listing.joins)
         self._timed("files", lambda: self._finish(listing))
         shutil.rmtree(self._work)
         return self._summary(listing)
+
+    def _compute(self, joins: Joins) -> None:
+        """The ranks of all joins, in files for `_finish`."""
+        values = self._timed("branches", self._values)
+        meeting = self._meeting(joins)
+        if self._task.products:
+            self._timed("matrices", lambda: self._meet(values, joins[meeting]))
+        sums = [load(place) for place in sorted(self._work.glob("network_*.npy"))]
+
+        def block(rows: NDArray[np.int64], keep: bool) -> Block:
+            return self._block(joins, rows, values, meeting, sums, keep=keep)
+
+        self._timed("ranks", lambda: self._rank(joins, meeting, block))
 
     def _timed(self, name: str, step: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -123,13 +96,16 @@ class Building:
     def _listing(self) -> Listing:
         names = ("joins", *(f"programs_{layers}" for layers in LAYERS))
         if not (self._out / "joins.npy").exists():
-            made = list_programs(self._task.space, self._branches, lambda share: self._told("programs", share))
+            made = self._listed(lambda share: self._told("programs", share))
             for layers, array in zip(LAYERS, made.programs, strict=True):
                 chosen = array if layers in self._task.layers else array[:0]
                 save(self._out / f"programs_{layers}.npy", chosen)
             save(self._out / "joins.npy", made.joins)
         joins, *programs = (load(self._out / f"{name}.npy") for name in names)
         return Listing(tuple(programs), np.asarray(joins))
+
+    def _listed(self, told: Callable[[float], None]) -> Listing:
+        return list_programs(self._task.space, self._branches, told)
 
     def _values(self) -> Values:
         places = {name: self._work / f"{name}.npy" for name in ("values", "largest", "moments")}
@@ -144,15 +120,15 @@ class Building:
             save(places["moments"], np.stack(list(made.moments.values())))
             write_json(ops_place, [list(key) for key in made.moments])
         values, largest, moments = (np.array(load(place)) for place in places.values())
-        keys = [(statistic, op) for statistic, op in json.loads(ops_place.read_text())]
+        keys = [tuple(key) for key in json.loads(ops_place.read_text())]
         return Values(values, largest, dict(zip(keys, moments, strict=True)))
 
-    def _meeting(self, joins: NDArray[np.int16]) -> NDArray[np.int64]:
+    def _meeting(self, joins: Joins) -> NDArray[np.int64]:
         """The joins of two matrices by * and @ and dot."""
         both = self._branches.matrix[joins[:, 1]] & self._branches.matrix[joins[:, 2]]
         return np.flatnonzero(both & np.isin(joins[:, 0], (TIMES, MATMUL, DOT)))
 
-    def _meet(self, values: Values, joins: NDArray[np.int16]) -> None:
+    def _meet(self, values: Values, joins: Joins) -> None:
         """A file for each network."""
         count = len(self._task.source.networks)
         meetings = Meetings(self._task.source, self._branches, values, self._starts, joins)
@@ -172,15 +148,16 @@ class Building:
         self._each(one, range(count))
 
     def _each(self, function: Callable[[int], None], items: Sequence[int]) -> None:
-        with ThreadPoolExecutor(self._threads) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(function, items):
                 pass
 
-    def _rank(self, joins: NDArray[np.int16], values: Values, meeting: NDArray[np.int64]) -> None:
+    def _rank(
+        self, joins: Joins, meeting: NDArray[np.int64], block: Callable[[NDArray[np.int64], bool], Block]
+    ) -> None:
         """A file for each block of joins, and one of those that are no algebra: run together, they share their work."""
         sample = self._sample(len(joins), meeting)
         blocks = range(0, len(joins), BLOCK)
-        sums = [load(place) for place in sorted(self._work.glob("network_*.npy"))]
         done = 0
 
         def one(start: int) -> None:
@@ -188,9 +165,9 @@ class Building:
             place = self._work / f"block_{start:09}.npz"
             if not place.exists():
                 rows = np.arange(start, min(start + BLOCK, len(joins)))
-                made, left = self._block(joins, rows, values, meeting, sums, keep=False)
+                made, left = block(rows, False)
                 mine = sample[(sample >= rows[0]) & (sample <= rows[-1])]
-                scores = self._block(joins, mine, values, meeting, sums, keep=True)[0].scores
+                scores = block(mine, True)[0].scores
                 save(place, left=left, status=made.status, agree=made.agree, untied=made.untied, scores=scores)
             done += 1
             self._told("ranks", done / len(blocks))
@@ -199,10 +176,11 @@ class Building:
         place = self._work / "left.npz"
         if not place.exists():
             rows = self._joined("left")
-            made = run_joins(
-                joins[rows], self._branches, self._task.source, self._task.parts, self._order, self._backend
-            )
+            made = self._run(joins[rows])
             save(place, left=rows, status=made.status, agree=made.agree, untied=made.untied, scores=made.scores)
+
+    def _run(self, joins: Joins) -> Ranks:
+        return run_joins(joins, self._branches, self._task.source, self._task.parts, self._order, self._backend)
 
     def _joined(self, name: str) -> NDArray[Any]:
         """An array of all blocks."""
@@ -215,10 +193,10 @@ class Building:
         return np.unique(np.concatenate((even, rng.choice(meeting, min(OF_MATRICES, len(meeting)), replace=False))))
 
     def _block(
-        self, joins: NDArray[np.int16], rows: NDArray[np.int64], values: Values, meeting: NDArray[np.int64],
+        self, joins: Joins, rows: NDArray[np.int64], values: Values, meeting: NDArray[np.int64],
         sums: Sequence[NDArray[Any]], *, keep: bool,
-    ) -> tuple[Ranks, NDArray[np.int64]]:  # fmt: skip
-        """The ranks of some joins, ascending; ``keep``: their scores too. And those that have to be run."""
+    ) -> Block:  # fmt: skip
+        """``keep``: with scores."""
         made = Ranks.room(len(rows), len(LAYERS), self._order, keep)
         doubtful = np.zeros(len(rows), np.bool_)
         met, among, place = np.intersect1d(rows, meeting, assume_unique=True, return_indices=True)
@@ -227,8 +205,8 @@ class Building:
         others = np.setdiff1d(np.flatnonzero(~divided), among, assume_unique=True)
         if len(others):
             found, doubtful[others] = rank_joins(
-                np.ascontiguousarray(joins[rows[others]]), values.values, values.largest, self._branches.matrix,
-                self._starts, self._order, keep,
+                np.ascontiguousarray(joins[rows[others]]), values.values, values.largest, self._counted,
+                self._branches.matrix, self._starts, self._order, keep,
             )  # fmt: skip
             _put(made, others, found)
         if not self._task.products:

@@ -1,8 +1,11 @@
-"""Whether elements out of float32's range can change what is said of a join, compiled: most often they cannot.
+"""Whether what the algebra loses can change what is said of a join, compiled: most often it cannot.
 
 An element of a product that overflows makes the mean infinite, one that underflows is 0 and not what the algebra has.
 The first changes a status only if nothing else is infinite. The second takes less from a mean than the range's
 smallest number, and matters only where scores are that small, or that near to each other.
+
+The mean of ``1 - x`` is 1 less the mean of x, which has lost digits where these are nearly equal: the matrix has none
+of it. That matters where scores are as near to each other.
 """
 
 from __future__ import annotations
@@ -25,11 +28,19 @@ COUNTS = 1e-7
 APART = 1e-11
 """Scores whose order what is lost must not change differ by so much more, relative to the larger one: twelve digits
 count."""
+CANCELS = 1e-3
+"""A sum or difference of two means that is less, relative to these, has lost digits."""
+REAL = 1e-11
+"""What is less than that is rounding in the matrix, too."""
+BLUR = 1e-15
+"""What is lost is so much of the two means."""
+SETTLED = 2e-12
+"""Scores that differ by more, relative to the larger one, are different to twelve digits."""
 
 
 @cache
-def doubts() -> tuple[Callable[..., bool], Callable[..., bool]]:
-    """`open_to` and `changed`."""
+def doubts() -> tuple[Callable[..., bool], Callable[..., bool], Callable[..., bool]]:
+    """`open_to`, `changed` and `blurred`."""
     jit = numba.njit(nogil=True, error_model="numpy")
 
     @jit
@@ -47,15 +58,21 @@ def doubts() -> tuple[Callable[..., bool], Callable[..., bool]]:
         return False
 
     @jit
+    def largest(score: Any, lost: Any) -> tuple[float, float]:
+        """Of finite scores."""
+        top, most = 0.0, 0.0
+        for n in range(len(lost)):
+            if abs(score[n]) < np.inf:
+                top = max(top, abs(score[n]))
+                most = max(most, lost[n])
+        return top, most
+
+    @jit
     def changed(score: Any, lost: Any, starts: Any) -> bool:
         """Whether sums over the layers ``score`` known but for ``lost``, or the means over them, may be ranked
         otherwise; or what is lost counts beside the largest."""
         count = len(lost)
-        top, most = 0.0, 0.0
-        for n in range(count):
-            if abs(score[n]) < np.inf:
-                top = max(top, abs(score[n]))
-                most = max(most, lost[n])
+        top, most = largest(score, lost)
         if most > COUNTS * top:
             return True
         for i in range(count):
@@ -71,4 +88,24 @@ def doubts() -> tuple[Callable[..., bool], Callable[..., bool]]:
                         return True
         return False
 
-    return open_to, changed
+    @jit
+    def blurred(score: Any, blur: Any, starts: Any) -> bool:
+        """Whether sums over the layers ``score`` known but for ``blur``, or the means over them, may be tied or not; or
+        the blur counts beside the largest."""
+        top, most = largest(score, blur)
+        if most > COUNTS * top:
+            return True
+        for i in range(len(blur)):
+            for j in range(i):
+                if blur[i] + blur[j] == 0.0 or not (abs(score[i]) < np.inf and abs(score[j]) < np.inf):
+                    continue
+                m, n = starts[i + 1] - starts[i], starts[j + 1] - starts[j]
+                for x, y, less in (
+                    (score[i], score[j], blur[i] + blur[j]),
+                    (score[i] / m, score[j] / n, blur[i] / m + blur[j] / n),
+                ):
+                    if 0.0 < abs(x - y) <= less + SETTLED * max(abs(x), abs(y)):
+                        return True
+        return False
+
+    return open_to, changed, blurred

@@ -16,7 +16,7 @@ from ...grammar.ops import OPS, Form
 from ...grammar.types import STATISTICS, Kind
 from ...search.spaces.tree import TreeSpace
 from ..tree_count import renamed
-from .branches import Branches
+from .branches import Branches, Joins
 from .hashing import Words, hashes, keys, words
 from .patterns import JOINS, LAYERS, Pattern, layered, programs_of
 
@@ -35,7 +35,7 @@ class Listing:
     """
 
     programs: tuple[NDArray[Any], ...]
-    joins: NDArray[np.int16]
+    joins: Joins
 
 
 def check_space(space: TreeSpace) -> None:
@@ -53,7 +53,7 @@ def check_space(space: TreeSpace) -> None:
 def list_programs(space: TreeSpace, branches: Branches, told: Callable[[float], None]) -> Listing:
     """The programs of a space. ``told``: the share that is done."""
     check_space(space)
-    single, pairs = _patterns(branches.statistics)
+    single, pairs = patterns_of(branches.statistics)
     wanted = dict.fromkeys((*single.values(), *(p for found in pairs.values() for p in found)))
     found = programs_of(space, tuple(wanted), told)
     rows, digests = [], []
@@ -79,10 +79,10 @@ def list_programs(space: TreeSpace, branches: Branches, told: Callable[[float], 
         assert (made["key"][1:] != made["key"][:-1]).all(), "two programs of one space share 8 bytes of their hashes"
         programs.append(made)
     branches_of = np.stack([joins // size**2, joins // size % size, joins % size], axis=1)
-    return Listing(tuple(programs), branches_of.astype(np.int16))
+    return Listing(tuple(programs), branches_of.astype(branches.number))
 
 
-def _patterns(
+def patterns_of(
     statistics: Sequence[str],
 ) -> tuple[dict[str, Pattern], dict[tuple[str, ...], tuple[Pattern, Pattern]]]:
     """The patterns of each statistic alone, and of each pair, in the order of their table."""

@@ -12,10 +12,10 @@ from ...grammar.errors import ProxforgeError
 from ...grammar.expr import Node
 from ...search.problem import Problem
 from ...vm.result import Result, Status
-from .build import PARTS
 from .patterns import LAYERS
 from .ranks import CONSTANT, OK
 from .store import Atlas, Found
+from .task import PARTS
 
 Array = NDArray[np.float64]
 

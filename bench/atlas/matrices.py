@@ -16,29 +16,37 @@ from numpy.typing import NDArray
 
 from ...grammar.types import STATISTICS
 from ...stats_cache.source import Source
-from .branches import Branches
-from .rows import AFFINE, COLUMNWISE, Key, Known, centre_of, form_of, numbers, shift_of
-from .tiles import TILE, Side, Task, plan_of
+from .branches import Branches, Unaries
+from .rows import AFFINE, COLUMNWISE, Key, Known, centre_of, form_of, numbers, one_sided, shift_of
+from .tiles import TILE, Side, Task, plan_of, result
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A branch that is a matrix. ``local``: its number among those of its statistic."""
+    """A branch that is a matrix. ``local``: its number among those of its statistic. ``before``: the ops that come
+    before the inner one, where branches have more than two."""
 
     local: int
+    before: Unaries
     inner: str
     outer: str
 
 
 def chains_of(branches: Branches) -> tuple[Chain, ...]:
     """The matrices of one statistic, without negations, each by the genotype that shares most."""
-    return tuple(
-        Chain(local, *min(genes, key=lambda g: (g[1] != "identity", g[0] != "identity", g[1] not in AFFINE)))
+
+    def rank(ops: Unaries) -> tuple[object, ...]:
+        *before, inner, outer = ops
+        return before.count("identity") < len(before), outer != "identity", inner != "identity", outer not in AFFINE
+
+    chosen = (
+        (local, min(genes, key=rank))
         for local, genes in enumerate(branches.genes)
         if branches.matrix[local] and branches.base[local] == local
     )
+    return tuple(Chain(local, tuple(before), inner, outer) for local, (*before, inner, outer) in chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +56,8 @@ class Means:
     Matrix i is ``factor`` times row ``row`` of the tall matrix, plus ``shift``, less ``share`` times the numbers
     ``column`` of ``vectors`` ``[V, c]``, one for each column; all ``[M]``, the factor NaN where it is not finite.
     ``gram``: the means of products of the K rows, the vectors and 1, ``[K + V + 1, K + V + 1]``. ``columns``
-    ``[K, c]``, ``rows`` ``[K, r]``: sums of the rows' columns and rows.
+    ``[K, c]``, ``rows`` ``[K, r]``: sums of the rows' columns and rows. ``sided``: bool ``[K]``, rows without elements
+    on both sides of 0, or without being known to have them.
     """
 
     factor: Array
@@ -60,6 +69,7 @@ class Means:
     gram: Array
     columns: Array
     rows: Array
+    sided: NDArray[np.bool_]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,12 +80,21 @@ class Means:
         """mean(a * b) of all pairs, ``[M, M]``."""
         return self._combined(self._combined(self.gram).T)
 
-    def _combined(self, table: Array) -> Array:
-        """Of a table ``[K + V + 1, n]`` with a row for each row, each vector and 1 that of each matrix, ``[M, n]``."""
-        f, s, g = (v[:, None] for v in (self.factor, self.shift, self.share))
+    def terms(self) -> Array:
+        """What `products` are made of: the sums of the absolute values of all that is added up, or bounds of these."""
+        roots = np.sqrt(np.maximum(np.diagonal(self.gram), 0.0))
+        sided = np.concatenate((self.sided, np.zeros(len(self.vectors), np.bool_), [True]))
+        table = np.where(sided[:, None] & sided, np.abs(self.gram), roots[:, None] * roots)
+        return self._combined(self._combined(table, True).T, True)
+
+    def _combined(self, table: Array, terms: bool = False) -> Array:
+        """Of a table ``[K + V + 1, n]`` with a row for each row, each vector and 1 that of each matrix, ``[M, n]``;
+        ``terms``: with the absolute values of what is added."""
+        f, s, g = ((np.abs(v) if terms else v)[:, None] for v in (self.factor, self.shift, self.share))
         found = f * table[self.row] + s * table[-1]
         some = np.flatnonzero(self.share)
-        found[some] -= g[some] * table[len(self.columns) + self.column[some]]
+        part = g[some] * table[len(self.columns) + self.column[some]]
+        found[some] += part if terms else -part
         return np.asarray(found)
 
     def sums(self, side: int, chosen: slice) -> Array:
@@ -88,13 +107,25 @@ class Means:
             table = np.concatenate((self.rows, numbers, np.full((1, height), float(width))))
         return self._combined(table)[chosen]
 
+    def sums_of_terms(self, side: int, chosen: slice) -> Array:
+        """What `sums` are made of: the sums of the absolute values of all that is added up, or estimates of these."""
+        count, length = self.shape if side == 0 else self.shape[::-1]
+        roots = np.sqrt(np.maximum(np.diagonal(self.gram), 0.0))[: len(self.columns), None]
+        sums = np.where(self.sided[:, None], np.abs(self.columns if side == 0 else self.rows), count * roots)
+        numbers = np.abs(self.vectors)
+        all_of_them = np.broadcast_to(numbers.sum(axis=1)[:, None], (len(numbers), length))
+        table = (sums, count * numbers if side == 0 else all_of_them, np.full((1, length), float(count)))
+        return self._combined(np.concatenate(table), True)[chosen]
+
 
 class Tall:
     """Builds the tall matrix of one layer of some statistics of one type. ``rows``: whether their sums are needed."""
 
     def __init__(self, chains: tuple[Chain, ...], rows: bool) -> None:
-        self._chains, self._rows = chains, rows
-        self._inner = tuple(dict.fromkeys(chain.inner for chain in chains))
+        self._count, self._rows = len(chains), rows
+        self._sides: dict[Unaries, list[tuple[int, Chain]]] = {}
+        for i, chain in enumerate(chains):
+            self._sides.setdefault(chain.before, []).append((i, chain))
         self._buffer = np.empty((0, 0))
 
     def means(
@@ -102,65 +133,33 @@ class Tall:
         source: Source,
         place: tuple[int, int],
         statistics: tuple[str, ...],
-        moments: Mapping[tuple[str, str], Array],
+        moments: Mapping[tuple[str, ...], Array],
         finite: Sequence[NDArray[np.bool_]],
     ) -> Means:
-        """The means of a layer. ``place``: network and layer. ``moments``: (statistic, inner op) -> `values.MOMENTS`;
+        """The means of a layer. ``place``: network and layer. ``moments``: (statistic, inner ops) -> `values.MOMENTS`;
         ``finite``: for each statistic, by `Chain.local`."""
-        count = len(self._chains) * len(statistics)
-        made = _Forms.room(count)
-        sides, plans, firsts = [], [], [0]
-        step = 1
+        made = _Forms.room(self._count * len(statistics))
+        shape = source.shape(place[0], statistics[0], place[1])
+        step = max(1, TILE // shape[1])
+        sides, plans = [], []
         for k, name in enumerate(statistics):
             segment = source.read(place[0], name, place[1])
-            step = max(1, TILE // segment.shape[1])
-            known = {op: Known(*moments[name, op].tolist()) for op in dict.fromkeys(("identity", *self._inner))}
-            side = Side(segment, known)
-            side.look(self._columnwise(finite[k]), step)
-            rows, centres = self._place(made, k, side, finite[k], firsts[-1])
-            sides.append(side)
-            plans.append(plan_of(rows, centres))
-            firsts.append(firsts[-1] + len(rows))
-        gram, columns, row_sums = self._gram(sides, plans, firsts[-1], step)
-        return made.means(gram, columns, row_sums)
-
-    def _columnwise(self, finite: NDArray[np.bool_]) -> list[str]:
-        """The inner ops whose columns have to be known."""
-        live = [chain for chain in self._chains if finite[chain.local]]
-        found = dict.fromkeys(chain.inner for chain in live if chain.outer in COLUMNWISE)
-        if any(chain.inner in COLUMNWISE for chain in live):
-            found["identity"] = None
-        return list(found)
-
-    def _place(
-        self, made: _Forms, k: int, side: Side, finite: NDArray[np.bool_], first: int
-    ) -> tuple[dict[Key, int], dict[Key, float]]:
-        """The rows of one statistic in the tall matrix, and what is taken from them; how its matrices follow from them
-        is entered into ``made``."""
-        rows: dict[Key, int] = {}
-        centres: dict[Key, float] = {}
-        vectors: dict[str, int] = {}
-        for i, chain in enumerate(self._chains, k * len(self._chains)):
-            if not finite[chain.local]:
-                continue
-            form = form_of(chain.inner, chain.outer, side.known, side.tiny)
-            made.factor[i], made.shift[i], made.share[i] = form.factor, shift_of(form, side.known), form.share
-            if form.row is not None:
-                made.row[i] = rows.setdefault(form.row, first + len(rows))
-                centres[form.row] = centre_of(form.row, side.known)
-            if form.columns is not None:
-                if form.columns not in vectors:
-                    vectors[form.columns] = len(made.vectors)
-                    op, less = numbers(form.columns, side.known)
-                    made.vectors.append(side.columns[op].log(less))
-                made.column[i] = vectors[form.columns]
-        return rows, centres
+            for before, chains in self._sides.items():
+                live = [(k * self._count + i, chain) for i, chain in chains if finite[k][chain.local]]
+                if live:
+                    ops = dict.fromkeys(("identity", "abs", *(chain.inner for _, chain in chains)))
+                    found = {op: moments[name, *before, op] for op in ops if (name, *before, op) in moments}
+                    side = Side(result(segment, before), {op: Known(*m.tolist()) for op, m in found.items()})
+                    side.look(_columnwise([chain for _, chain in live]), step)
+                    sides.append(side)
+                    plans.append(plan_of(*_placed(made, live, side)))
+        return made.means(*self._gram(shape, sides, plans, len(made.sided), step))
 
     def _gram(
-        self, sides: Sequence[Side], plans: Sequence[tuple[Task, ...]], rows: int, step: int
+        self, shape: tuple[int, int], sides: Sequence[Side], plans: Sequence[tuple[Task, ...]], rows: int, step: int
     ) -> tuple[Array, Array, Array]:
         """Inner products of the rows, and the sums of their columns and rows."""
-        height, width = sides[0].segment.shape
+        height, width = shape
         gram, columns, row_sums = np.zeros((rows, rows)), np.zeros((rows, width)), np.zeros((rows, height))
         if self._buffer.shape[0] < rows or self._buffer.shape[1] < step * width:
             self._buffer = np.empty((rows, step * width))
@@ -179,9 +178,41 @@ class Tall:
         return gram, columns, row_sums
 
 
+def _columnwise(live: Sequence[Chain]) -> list[str]:
+    """The inner ops whose columns have to be known."""
+    found = dict.fromkeys(chain.inner for chain in live if chain.outer in COLUMNWISE)
+    if any(chain.inner in COLUMNWISE for chain in live):
+        found["identity"] = None
+    return list(found)
+
+
+def _placed(made: _Forms, live: Sequence[tuple[int, Chain]], side: Side) -> tuple[dict[Key, int], dict[Key, float]]:
+    """The rows of one side in the tall matrix, and what is taken from them; how its matrices, the ``live`` ones by
+    number, follow from them is entered into ``made``."""
+    rows: dict[Key, int] = {}
+    centres: dict[Key, float] = {}
+    vectors: dict[str, int] = {}
+    for i, chain in live:
+        form = form_of(chain.inner, chain.outer, side.known, side.tiny)
+        made.factor[i], made.shift[i], made.share[i] = form.factor, shift_of(form, side.known), form.share
+        if form.row is not None:
+            if form.row not in rows:
+                rows[form.row] = len(made.sided)
+                centres[form.row] = centre_of(form.row, side.known)
+                made.sided.append(one_sided(form.row, side.known))
+            made.row[i] = rows[form.row]
+        if form.columns is not None:
+            if form.columns not in vectors:
+                vectors[form.columns] = len(made.vectors)
+                op, less = numbers(form.columns, side.known)
+                made.vectors.append(side.columns[op].log(less))
+            made.column[i] = vectors[form.columns]
+    return rows, centres
+
+
 @dataclass(frozen=True, eq=False)
 class _Forms:
-    """What `Means` says of the matrices."""
+    """What `Means` says of the matrices; ``sided``: of each row."""
 
     factor: Array
     shift: Array
@@ -189,12 +220,13 @@ class _Forms:
     row: NDArray[np.intp]
     column: NDArray[np.intp]
     vectors: list[Array]
+    sided: list[bool]
 
     @staticmethod
     def room(count: int) -> _Forms:
         zeros = np.zeros((2, count))
         places = np.zeros((2, count), np.intp)
-        return _Forms(np.full(count, np.nan), zeros[0], zeros[1], places[0], places[1], [])
+        return _Forms(np.full(count, np.nan), zeros[0], zeros[1], places[0], places[1], [], [])
 
     def means(self, gram: Array, columns: Array, rows: Array) -> Means:
         """``gram``, ``columns``, ``rows``: sums over the rows of the tall matrix."""
@@ -210,7 +242,8 @@ class _Forms:
         found[-1, -1] = 1.0
         found[count:, :count] = found[:count, count:].T
         found[-1, count:-1] = found[count:-1, -1]
-        return Means(self.factor, self.shift, self.share, self.row, self.column, vectors, found, columns, rows)
+        sided = np.array(self.sided, np.bool_)
+        return Means(self.factor, self.shift, self.share, self.row, self.column, vectors, found, columns, rows, sided)
 
 
 def groups_of(statistics: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...grammar.reference import FLOAT32_MAX, in_range
 from ...grammar.types import STATISTICS
 from ...stats_cache.source import Source
-from .branches import Branches
+from .branches import Branches, Joins
 from .doubt import SMALLEST
 from .listing import DOT, MATMUL, TIMES
 from .matrices import Means, Tall, chains_of, groups_of
@@ -25,6 +25,9 @@ elements may be out of float32's range."""
 CANCELLED = 1e-3
 """The scale of mean(a * b), where terms of both signs are added, is so many times sqrt(mean(a²) mean(b²)): scores that
 differ by less than 1e-10 of it are rounding, as the means of a matrix times one that has no mean."""
+UNSURE = 1e-6
+"""A mean of products of one sign that is nothing but so much of the terms that it follows from has lost its digits, as
+that of ``sqrt(-x) * min_max(sign(x))``, which is 0: the program is run."""
 
 
 class Meetings:
@@ -33,9 +36,9 @@ class Meetings:
     Not for several threads at once: `again` makes another one.
     """
 
-    def __init__(self, source: Source, branches: Branches, values: Values, starts: NDArray[np.int64], joins: NDArray[
-        np.int16
-    ]) -> None:  # fmt: skip
+    def __init__(
+        self, source: Source, branches: Branches, values: Values, starts: NDArray[np.int64], joins: Joins
+    ) -> None:
         self._args = source, branches, values, starts, joins
         self._source, self._branches, self._values, self._starts = source, branches, values, starts
         self._joins = joins.astype(np.int64)
@@ -47,6 +50,7 @@ class Meetings:
         side = np.array([branches.pool.side(node) for node in branches.nodes])
         mixed = (side[self._joins[:, 1]] == 0) | (side[self._joins[:, 2]] == 0)
         self._cancels = np.where(mixed, CANCELLED, 0.0)
+        self._unsure = np.where(mixed, 0.0, UNSURE)
         self._at = place[local]  # the number of each operand among the matrices of its statistic
         self._products = [self._pairs((TIMES, DOT), stat, names, names) for names in self._groups]
         meets = [
@@ -84,13 +88,14 @@ class Meetings:
         total, highest, size = np.zeros(count), np.zeros(count), np.zeros(count)
         doubtful = np.zeros(count, np.bool_)
         for layer in range(self._starts[place + 1] - self._starts[place]):
-            value, inner, scale = self._layer(network, layer, int(self._starts[place]) + layer)
+            value, inner, scale, terms = self._layer(network, layer, int(self._starts[place]) + layer)
             with np.errstate(all="ignore"):
                 value = in_range(value)
                 at = self._values.largest[:, self._starts[place] + layer]
                 bound = at[self._joins[:, 1]] * at[self._joins[:, 2]] * inner
                 finite = np.isfinite(value)
                 doubtful |= finite & ((bound > FLOAT32_MAX) | ((value != 0) & (inner * scale < SMALLEST)))
+                doubtful |= finite & (np.abs(value) < self._unsure * terms)
                 scale = np.maximum(self._cancels * inner * scale, np.abs(value))
                 total += value
                 highest = np.maximum(highest, scale)
@@ -101,10 +106,10 @@ class Meetings:
             found["highest"], found["size"] = highest, size
         return found
 
-    def _layer(self, network: int, layer: int, at: int) -> tuple[Array, Array, Array]:
-        """Of all joins in a layer the mean, of ``dot`` the sum; the length of the inner axis of ``@``, else 1; and
-        sqrt(mean(a²) mean(b²)), or of sums."""
-        value, inner, scale = np.empty(len(self._joins)), np.ones(len(self._joins)), np.empty(len(self._joins))
+    def _layer(self, network: int, layer: int, at: int) -> tuple[Array, Array, Array, Array]:
+        """Of all joins in a layer the mean, of ``dot`` the sum; the length of the inner axis of ``@``, else 1;
+        sqrt(mean(a²) mean(b²)), or of sums; and what the first follows from by adding, see `Means.terms`."""
+        value, inner, scale, terms = np.ones((4, len(self._joins)))
         finite = np.isfinite(self._values.values[:, at])
         moments = {key: m[:, at] for key, m in self._values.moments.items()}
         made: dict[str, tuple[Means, int, Array]] = {}
@@ -115,6 +120,7 @@ class Meetings:
             products = means.products()
             times = np.where(self._joins[chosen, 0] == DOT, float(means.shape[0] * means.shape[1]), 1.0)
             value[chosen] = products[i, j] * times
+            terms[chosen] = means.terms()[i, j] * times
             roots = np.sqrt(np.maximum(np.diagonal(products), 0.0))
             scale[chosen] = roots[i] * roots[j] * times
             made |= {name: (means, k, roots) for k, name in enumerate(names)}
@@ -123,10 +129,11 @@ class Meetings:
             for (a, b), (chosen, i, j) in self._matmuls.items():
                 if len(chosen):
                     (left, k, of_a), (right, m, of_b) = made[a], made[b]
-                    columns = left.sums(0, slice(k * count, (k + 1) * count))
-                    rows = right.sums(1, slice(m * count, (m + 1) * count))
+                    mine, other = slice(k * count, (k + 1) * count), slice(m * count, (m + 1) * count)
                     elements = left.shape[0] * right.shape[1]
-                    value[chosen] = (columns @ rows.T)[i, j] / elements
+                    value[chosen] = (left.sums(0, mine) @ right.sums(1, other).T)[i, j] / elements
+                    added = left.sums_of_terms(0, mine) @ right.sums_of_terms(1, other).T
+                    terms[chosen] = added[i, j] / elements
                     scale[chosen] = of_a[k * count + i] * of_b[m * count + j]
                     inner[chosen] = left.shape[1]
-        return value, inner, scale
+        return value, inner, scale, terms

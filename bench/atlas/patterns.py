@@ -19,10 +19,10 @@ from ...grammar.canonical import CanonicalPool, canonical_pool
 from ...grammar.expr import Node
 from ...grammar.ops import OPS, Op
 from ...grammar.types import Kind, Type
-from ...search.spaces.tree import TreeSpace
+from ...search.spaces.tree import TreeSpace, joined
 from ...search.spaces.valid import refusals
 from ..tree_count import STAND_INS, stand_in
-from .branches import chains
+from .branches import Branches, chains
 
 JOINS = ("+", "-", "*", "@", "/", "dot")
 """The joins that are algebra of their branches, by number; ``/`` where the divisor is a Scalar."""
@@ -31,7 +31,7 @@ ORDERED = ("@", "/")
 LAYERS = ("mean", "sum")
 """The layer reductions: of layer_mean and layer_sum."""
 ROW = np.dtype(
-    [("plain", "?"), ("negated", "?"), ("op", "u1"), ("x", "u2"), ("y", "u2"), ("many", "u4"), ("valid", "u1")]
+    [("plain", "?"), ("negated", "?"), ("op", "u1"), ("x", "u4"), ("y", "u4"), ("many", "u4"), ("valid", "u1")]
 )
 """A canonical program on stand-ins. ``plain``: it is the join ``op`` of the branches ``x`` and ``y``, or minus that
 where it is ``negated``; else that genotype gives the program. The branches of the second stand-in follow those of the
@@ -166,6 +166,12 @@ def layered(pool: CanonicalPool, node: Node, layers: str) -> Node:
     """The Score of a Matrix, by its mean, or of a Scalar with one of `LAYERS`."""
     node = pool.apply(OPS["mean"], node) if node.type.kind is Kind.MATRIX else node
     return pool.apply(OPS[f"layer_{layers}"], node)
+
+
+def join_of(branches: Branches, row: Sequence[int]) -> Node:
+    """The join of branches that a row of `Joins` is."""
+    names = [JOINS[op] for op in (row[0], *row[3::2])]
+    return joined(branches.pool, names, [branches.nodes[i] for i in (row[1], *row[2::2])])
 
 
 def _classes(pool: CanonicalPool, nodes: Sequence[Node]) -> list[int]:

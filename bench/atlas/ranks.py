@@ -7,7 +7,7 @@ comparisons of one network with all others are a few words of bits, and a count 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,66 +21,16 @@ from numpy.typing import NDArray
 from ...grammar.reference import FLOAT32_MAX, FLOAT32_TINY
 from ...search.correlation import DIGITS
 from ...vm.result import SAME
-from .doubt import LOST, SMALLEST, doubts
+from .branches import Joins
+from .doubt import BLUR, CANCELS, LOST, REAL, SMALLEST, doubts
+from .order import Order
 
 Array = NDArray[np.float64]
-Words = NDArray[np.uint64]
 
 OK, NONFINITE, CONSTANT, LEFT_OUT = range(4)
 """Why a join has ranks on a part of the networks, or has none."""
 STATUSES = ("ok", "nonfinite", "constant", "left out")
 PLUS, MINUS, TIMES, _, DIVIDE = range(5)
-
-
-@dataclass(frozen=True, eq=False)
-class Order:
-    """Parts of A networks and how targets order them, as bits: W words of 64 networks.
-
-    ``member``: bool ``[parts, A]``. ``above``, ``below`` ``[parts, targets, A W]``: of each network the others of
-    the part that it is above, or below, in a target. ``measured`` ``[parts, masks, A W]``: those where both are
-    measured; ``mask``: of each target. ``untied`` ``[parts, targets]``: pairs that differ in the target.
-    """
-
-    member: NDArray[np.bool_]
-    above: Words
-    below: Words
-    measured: Words
-    mask: tuple[int, ...]
-    untied: NDArray[np.int64]
-
-    @staticmethod
-    def of(targets: Sequence[Array], parts: Sequence[Sequence[int]]) -> Order:
-        """``targets``: ``[A]`` each, NaN = not measured. ``parts``: indices of networks."""
-        values = np.stack(targets)
-        count = values.shape[1]
-        member = np.zeros((len(parts), count), np.bool_)
-        for row, part in zip(member, parts, strict=True):
-            row[list(part)] = True
-        known = ~np.isnan(values)
-        masks: dict[bytes, int] = {}
-        mask = tuple(masks.setdefault(row.tobytes(), len(masks)) for row in known)
-        both = member[:, :, None] & member[:, None, :]
-        above = values[:, :, None] > values[:, None, :]
-        below = values[:, :, None] < values[:, None, :]
-        firsts = known[[mask.index(m) for m in range(len(masks))]]
-        together = firsts[:, :, None] & firsts[:, None, :]
-        higher = both[:, None] & above[None]
-        return Order(
-            member,
-            _packed(higher),
-            _packed(both[:, None] & below[None]),
-            _packed(both[:, None] & together[None]),
-            mask,
-            higher.sum(axis=(2, 3)),
-        )
-
-
-def _packed(bits: NDArray[np.bool_]) -> Words:
-    """``[.., A, A]`` -> ``[.., A W]``, network j of a row bit j % 64 of its word j // 64."""
-    pad = -bits.shape[-1] % 64
-    padded = np.concatenate([bits, np.zeros((*bits.shape[:-1], pad), np.bool_)], axis=-1)
-    words = np.packbits(padded, axis=-1, bitorder="little").view("<u8")
-    return np.ascontiguousarray(words.reshape(*bits.shape[:-2], -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,19 +57,20 @@ class Ranks:
 
 
 def rank_joins(
-    joins: NDArray[np.int16], values: Array, largest: Array, matrix: NDArray[np.bool_], starts: Any, order: Order,
+    joins: Joins, values: Array, largest: Array, counted: Array, matrix: NDArray[np.bool_], starts: Any, order: Order,
     keep: bool,
 ) -> tuple[Ranks, NDArray[np.bool_]]:  # fmt: skip
     """Joins by + - * / whose value in a layer follows from those of the branches, see `values.Values`.
 
-    ``starts``: where the layers of each network begin, and their number, ``[A + 1]``. Also: which joins have elements
-    that may be out of float32's range and change a status, a rank or a score by it; nothing is known of those.
+    ``counted``: see `values.counted`. ``starts``: where the layers of each network begin, and their number,
+    ``[A + 1]``. Also: of which joins a status, a rank or a score may be another than the algebra has, see
+    `doubt`; nothing is known of those.
     """
     made = Ranks.room(len(joins), 2, order, keep)
     doubtful = np.zeros(len(joins), np.bool_)
     _compiled()["joins"](
-        joins, values, largest, matrix, starts, order.member, order.above, order.below, order.measured, made.status,
-        made.agree, made.untied, made.scores, doubtful,
+        joins, values, largest, counted, matrix, starts, order.member, order.above, order.below, order.measured,
+        made.status, made.agree, made.untied, made.scores, doubtful,
     )  # fmt: skip
     return made, doubtful
 
@@ -166,7 +117,7 @@ def _compiled() -> Mapping[str, Any]:
     half = np.int64(1 << (52 - DIGITS))
     shift = np.int64(53 - DIGITS)
     jit = numba.njit(nogil=True, error_model="numpy")
-    open_to, changed = doubts()
+    open_to, changed, blurred = doubts()
 
     @jit
     def ranged(x: float) -> float:
@@ -228,21 +179,22 @@ def _compiled() -> Mapping[str, Any]:
                 untied[p, k] = total
 
     @jit
-    def joins(rows: Any, values: Any, largest: Any, matrix: Any, starts: Any, member: Any, above: Any, below: Any,
-              measured: Any, status: Any, agree: Any, untied: Any, scores: Any, doubtful: Any) -> None:  # fmt: skip
+    def joins(rows: Any, values: Any, largest: Any, counted: Any, matrix: Any, starts: Any, member: Any, above: Any,
+              below: Any, measured: Any, status: Any, agree: Any, untied: Any, scores: Any,
+              doubtful: Any) -> None:  # fmt: skip
         count = len(starts) - 1
         score, scale = np.empty((2, count)), np.empty((2, count))
         settled, bits = np.empty(-(-count // 64) * 64), np.empty(above.shape[2], np.uint64)
-        over, lost = np.empty(count, np.bool_), np.empty(count)
+        over, lost, blur = np.empty(count, np.bool_), np.empty(count), np.empty(count)
         for r in range(len(rows)):
             op, x, y = rows[r, 0], rows[r, 1], rows[r, 2]
             of_matrices = matrix[x] or matrix[y]
             scaled = op in (TIMES, DIVIDE)
             apart = not scaled and not of_matrices
-            doubt = False
+            doubt, unclear = False, False
             for n in range(count):
                 total, top, size = 0.0, 0.0, 0.0
-                over[n], lost[n] = False, 0.0
+                over[n], lost[n], blur[n] = False, 0.0, 0.0
                 for i in range(starts[n], starts[n + 1]):
                     a, b = values[x, i], values[y, i]
                     v = ranged(a + b if op == PLUS else a - b if op == MINUS else a * b if op == TIMES else a / b)
@@ -255,6 +207,14 @@ def _compiled() -> Mapping[str, Any]:
                             v = 0.0  # as every element is
                         elif scaled and a != 0.0 and b != 0.0 and abs(v) < SMALLEST:
                             lost[n] += LOST
+                        elif not scaled and abs(v) < CANCELS * (abs(a) + abs(b)):
+                            least = BLUR * (abs(a) + abs(b))
+                            parts = min(counted[x if matrix[x] else y, i], counted[y if matrix[y] else x, i])
+                            whole = np.round(v * parts) / parts if parts > 0.0 else np.inf
+                            if abs(v - whole) <= least:
+                                v = whole  # elements are counted, of 1 less a matrix too
+                            elif abs(v) > REAL * (abs(a) + abs(b)):
+                                blur[n] += least
                     one = abs(a) + abs(b) if apart else abs(v)
                     total += v
                     top = max(top, one)
@@ -264,8 +224,11 @@ def _compiled() -> Mapping[str, Any]:
                 scale[0, n] = max(top, abs(score[0, n]))
                 scale[1, n] = max(size, abs(score[1, n]))
                 doubt |= over[n] or lost[n] > 0.0
+                unclear |= blur[n] > 0.0
             if doubt:
                 doubt = open_to(over, score[1], member) or changed(score[1], lost, starts)
+            if unclear and not doubt:
+                doubt = blurred(score[1], blur, starts)
             doubtful[r] = doubt
             if not doubt:
                 for k in range(2):

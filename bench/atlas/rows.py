@@ -100,6 +100,14 @@ def centre_of(row: Key, known: Mapping[str, Known]) -> float:
     return known[row[0]].centre if row[1] == "identity" else 0.0
 
 
+def one_sided(row: Key, known: Mapping[str, Known]) -> bool:
+    """Whether no two elements of a row are on different sides of 0, as far as that is known."""
+    if row[1] == "identity":
+        mine = known[row[0]]
+        return mine.centre == 0.0 and (mine.low >= 0.0 or mine.high <= 0.0)
+    return row[1] in _SIDED
+
+
 def shift_of(form: Form, known: Mapping[str, Known]) -> float:
     """What is added to the form of the row without its centre, and of `numbers`."""
     if form.row is None or (form.columns is not None and form.columns != "log_softmax"):
@@ -140,6 +148,10 @@ def _of_number(op: str, value: float) -> float:
 AFFINE = ("identity", "neg", "min_max", "normalize")
 """Ops that are s x + t."""
 _ONE_SIDED = ("sign", "relu", "sqrt")
+_SIDED = frozenset(
+    ("abs", "square", "pow4", "exp", "sigmoid", "softmax", "sqrt", "relu", "heaviside", "min_max", "log_softmax")
+)
+"""Ops whose results are all on one side of 0."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +180,9 @@ _SAME: dict[Key, _Same] = {
     # exp(log_softmax(x)) = softmax(x)
     ("log_softmax", "exp"): _Same(Form(("softmax", "identity")), _always),
     # ln softmax(x) = log_softmax(x), where no element is below float32's range
-    ("softmax", "abslog"): _Same(Form(INPUT, 1.0, 0.0, "log_softmax", 1.0), lambda k, tiny: k["softmax"].low > 1e-36),
+    ("softmax", "abslog"): _Same(
+        Form(INPUT, 1.0, 0.0, "log_softmax", 1.0), lambda k, tiny: "log_softmax" in k and k["softmax"].low > 1e-36
+    ),
     # 1/(1 + exp(x)) = 1 - 1/(1 + exp(-x)), where that keeps its digits
     ("neg", "sigmoid"): _Same(Form(("sigmoid", "identity"), -1.0, 1.0), lambda k, tiny: k["identity"].high < 5.0),
 }

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...grammar.ops import OPS
 from ...stats_cache.source import Source
 from ...vm.evaluate import Evaluator
 from ...vm.result import Status, judge
-from .branches import Branches
-from .patterns import JOINS, LAYERS, layered
-from .ranks import CONSTANT, NONFINITE, OK, Order, Ranks, rank_scores
+from .branches import Branches, Joins
+from .order import Order
+from .patterns import LAYERS, join_of, layered
+from .ranks import CONSTANT, NONFINITE, OK, Ranks, rank_scores
 
 
 def run_joins(
-    joins: NDArray[np.int16],
+    joins: Joins,
     branches: Branches,
     source: Source,
     parts: Sequence[Sequence[int]],
@@ -25,11 +24,10 @@ def run_joins(
     backend: str,
 ) -> Ranks:
     """The ranks of joins, `Listing.joins`, on the ``parts`` of the networks of ``source``, and their scores."""
-    pool, nodes = branches.pool, branches.nodes
     roots = []
-    for number, x, y in joins.tolist():
-        node = pool.apply(OPS[JOINS[number]], nodes[x], nodes[y])
-        roots += [layered(pool, node, layers) for layers in LAYERS]
+    for row in joins.tolist():
+        node = join_of(branches, row)
+        roots += [layered(branches.pool, node, layers) for layers in LAYERS]
     shape, everything = (len(joins), len(LAYERS)), range(len(source.networks))
     scores, scales = Evaluator(source, everything, backend_name=backend).scored(roots)
     made = rank_scores(scores.reshape(*shape, len(everything)), order)  # the scales say whether they differ

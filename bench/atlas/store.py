@@ -16,12 +16,13 @@ from ...grammar.errors import ProxforgeError
 from ...grammar.expr import Node
 from ...grammar.ops import OPS
 from ...grammar.text import text
+from ...search.spaces import make_space
 from ...search.spaces.tree import TreeSpace
 from .branches import Branches
-from .build import PARTS
 from .files import FORMAT, checksum, load
-from .patterns import JOINS, LAYERS, layered
+from .patterns import LAYERS, join_of, layered
 from .ranks import OK
+from .task import PARTS
 
 Array = NDArray[np.float64]
 CHUNK = 1 << 20
@@ -66,8 +67,10 @@ class Atlas:
     @cached_property
     def space(self) -> TreeSpace:
         """The space of its programs."""
-        found = self.manifest["space"]
-        return TreeSpace(found["inputs"], found["ops"])
+        options = dict(self.manifest["space"])
+        space = make_space(options.pop("name"), options)
+        assert isinstance(space, TreeSpace)
+        return space
 
     @cached_property
     def branches(self) -> Branches:
@@ -132,10 +135,8 @@ class Atlas:
 
     def node(self, found: Found) -> Node:
         """The Score of a program, in canonical form."""
-        number, x, y = (int(v) for v in self.joins[found.join])
         pool = self.branches.pool
-        node = pool.apply(OPS[JOINS[number]], self.branches.nodes[x], self.branches.nodes[y])
-        score = layered(pool, node, LAYERS[found.layers])
+        score = layered(pool, join_of(self.branches, self.joins[found.join].tolist()), LAYERS[found.layers])
         return score if found.sign > 0 else pool.apply(OPS["neg"], score)
 
     def row(self, found: Found) -> dict[str, Any]:

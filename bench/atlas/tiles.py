@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,20 @@ class Task:
     outer: tuple[tuple[str, int, float], ...]
 
 
-class Side:
-    """One statistic in one layer. ``known``: by inner op, for ``segment`` ``[r, c]``."""
+def result(segment: NDArray[np.float32], ops: Iterable[str]) -> NDArray[np.floating[Any]]:
+    """Maps on a whole matrix, as the reference has them."""
+    found: NDArray[np.floating[Any]] = segment
+    with np.errstate(all="ignore"):
+        for op in ops:
+            if op != "identity":
+                found = in_range(np.asarray(OPS[op].reference(in_range(found.astype(np.float64)))))
+    return found
 
-    def __init__(self, segment: NDArray[np.float32], known: Mapping[str, Known]) -> None:
+
+class Side:
+    """One statistic in one layer, or the result of ops on it. ``known``: by inner op, for ``segment`` ``[r, c]``."""
+
+    def __init__(self, segment: NDArray[np.floating[Any]], known: Mapping[str, Known]) -> None:
         self.segment, self.known = segment, known
         self.columns: dict[str, Columns] = {}
         own = known["identity"]

@@ -14,14 +14,16 @@ from ...grammar.ops import OPS, Form
 from ...grammar.reference import FLOAT32_MAX
 from ...stats_cache.source import Network, SegmentFacts, Source, StatFacts
 from ...vm.evaluate import Evaluator
-from .branches import Branches
+from .branches import Branches, Unaries
 
 Array = NDArray[np.float64]
 
 AT_ONCE = 200
 """Layers that are run together."""
 MOMENTS = ("mean", "std", "min", "max")
-"""What is kept of the inner op's result in a branch."""
+"""What is kept of the result of the inner ops in a branch."""
+COUNTED = ("sign", "heaviside")
+"""Ops that give -1, 0 and 1."""
 
 
 class Layers:
@@ -67,20 +69,19 @@ class Values:
     """Of T layers, ``[.., T]``, float64.
 
     ``values``: of every branch the Scalar, or the mean of the matrix. ``largest``: of matrices, a bound of the absolute
-    value of an element, else 0. ``moments``: (statistic, inner op) -> `MOMENTS` of that op's result ``[4, T]``.
+    value of an element, else 0. ``moments``: (statistic, inner ops) -> `MOMENTS` of the result of these ``[4, T]``.
     """
 
     values: Array
     largest: Array
-    moments: dict[tuple[str, str], Array]
+    moments: dict[tuple[str, ...], Array]
 
 
 def branch_values(
     source: Source, networks: Sequence[int], branches: Branches, backend: str, told: Callable[[float], None]
 ) -> Values:
     """The values of all layers of the networks, in order. ``told``: the share that is done."""
-    firsts = dict.fromkeys(("identity", *(a for genes in branches.genes for a, _ in genes)))
-    inner = [name for name in firsts if OPS[name].form is Form.MAP]
+    inner = _operands(branches)
     roots = _roots(branches, inner)
     parts = []
     for chunk in _chunks(source, networks):
@@ -91,17 +92,29 @@ def branch_values(
     found = np.concatenate(parts, axis=1)
     size, count = len(branches.nodes), len(branches.statistics) * len(inner)
     moments = found[size : size + 4 * count].reshape(count, 4, -1)
-    pairs = [(statistic, op) for statistic in branches.statistics for op in inner]
+    pairs = [(statistic, *ops) for statistic in branches.statistics for ops in inner]
     by_inner = dict(zip(pairs, moments, strict=True))
     largest = np.zeros((size, found.shape[1]))
     extra = iter(found[size + 4 * count :])
     with np.errstate(all="ignore"):
-        for i, (statistic, (a, b)) in enumerate(_genes(branches)):
+        for i, (statistic, (*a, b)) in enumerate(_genes(branches)):
             if branches.matrix[i]:
-                low, high = by_inner[statistic, a][2:]
+                low, high = by_inner[statistic, *a][2:]
                 largest[i] = _BOUNDS[b](low, high) if b in _BOUNDS else np.abs(next(extra))
     largest[largest > FLOAT32_MAX] = np.inf
     return Values(found[:size], largest, by_inner)
+
+
+def counted(source: Source, branches: Branches) -> Array:
+    """The number of elements of the branches whose elements are -1, 0 or 1, in every layer, ``[B, T]``; of others 0."""
+    places = [(n, layer) for n, network in enumerate(source.networks) for layer in range(network.layers)]
+    found = np.zeros((len(branches.nodes), len(places)))
+    for name in branches.statistics:
+        sizes = [float(np.prod(source.shape(n, name, layer))) for n, layer in places]
+        for i in branches.matrices(name):
+            if branches.nodes[i].op.name in COUNTED:
+                found[i] = sizes
+    return found
 
 
 def _chunks(source: Source, networks: Sequence[int]) -> list[list[int]]:
@@ -114,11 +127,18 @@ def _chunks(source: Source, networks: Sequence[int]) -> list[list[int]]:
     return chunks
 
 
-def _genes(branches: Branches) -> list[tuple[str, tuple[str, str]]]:
+def _genes(branches: Branches) -> list[tuple[str, Unaries]]:
     return [(statistic, genes[0]) for statistic in branches.statistics for genes in branches.genes]
 
 
-def _roots(branches: Branches, inner: Sequence[str]) -> list[Node]:
+def _operands(branches: Branches) -> list[Unaries]:
+    """The inner ops of matrices, and all but the last of them with identity in its place."""
+    genes = [g for several in branches.genes for g in several]
+    found = dict.fromkeys(ops for g in genes for ops in ((*g[:-2], "identity"), g[:-1]))
+    return [ops for ops in found if all(OPS[op].form is Form.MAP for op in ops)]
+
+
+def _roots(branches: Branches, inner: Sequence[Unaries]) -> list[Node]:
     """The Scores of one layer: every branch, the moments of inner results, the largest elements without a bound."""
     pool = branches.pool
 
@@ -127,10 +147,12 @@ def _roots(branches: Branches, inner: Sequence[str]) -> list[Node]:
 
     roots = [score(node) for node in branches.nodes]
     for statistic in branches.statistics:
-        for name in inner:
-            node = pool.apply(OPS[name], pool.statistic(statistic))
+        for ops in inner:
+            node = pool.statistic(statistic)
+            for op in ops:
+                node = pool.apply(OPS[op], node)
             roots += [score(pool.apply(OPS[moment], node)) for moment in MOMENTS]
-    for i, (_, (_, b)) in enumerate(_genes(branches)):
+    for i, (_, (*_, b)) in enumerate(_genes(branches)):
         if branches.matrix[i] and b not in _BOUNDS:
             largest = pool.apply(OPS["max"], pool.apply(OPS["abs"], branches.nodes[i]))
             roots.append(score(largest))

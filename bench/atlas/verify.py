@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...grammar.ops import OPS
 from ...grammar.text import text
 from ...search.correlation import kendall_many, settled
 from ...stats_cache.source import Source
 from ...vm.evaluate import Evaluator
 from ...vm.result import Status, judge
-from .build import PARTS
 from .files import load
-from .patterns import JOINS, LAYERS, layered
+from .patterns import LAYERS, join_of, layered
 from .ranks import CONSTANT, LEFT_OUT, NONFINITE, OK, STATUSES
 from .store import Atlas
+from .task import PARTS
 
 Array = NDArray[np.float64]
 
@@ -29,7 +28,11 @@ AT_ONCE = 2_000
 """Programs that are run together: what they share is computed once."""
 NOTHING = 1e-12
 """Scores that small against the largest of a program are rounding of 0."""
-KINDS = ("two Scalars", "a matrix and a Scalar", "two matrices")
+KINDS = {
+    2: ("two Scalars", "a matrix and a Scalar", "two matrices"),
+    3: ("three Scalars", "a matrix and two Scalars", "two matrices and a Scalar", "three matrices"),
+}
+"""Joins by the number of branches, and of matrices among these."""
 EXAMPLES = 20
 _STATUS = {Status.OK: OK, Status.CONSTANT: CONSTANT, Status.NAN: NONFINITE, Status.INF: NONFINITE}
 
@@ -41,7 +44,7 @@ class Verified:
     nothing differs once what is rounding of 0 is 0. ``tau``, ``score``: the largest differences of all others."""
 
     programs: int = 0
-    kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    kinds: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUSES, 0))
     wrong: int = 0
     undecided: int = 0
@@ -75,7 +78,7 @@ def verify(
     values = [np.ascontiguousarray(known[:, part]) for part in parts]
     everything = range(len(source.networks))
     reference, other = (Evaluator(source, everything, backend_name=name) for name in ("reference", "cpu"))
-    found = Verified()
+    found = Verified(kinds=dict.fromkeys(KINDS[atlas.space.branches], 0))
     for start in range(0, len(chosen), AT_ONCE):
         few = chosen[start : start + AT_ONCE]
         rows = kept[few]
@@ -153,8 +156,9 @@ def _enter(
     worst: Array, roots: Sequence[Any],
 ) -> None:  # fmt: skip
     found.programs += len(rows)
-    matrix = atlas.branches.matrix[atlas.joins[rows][:, 1:]].sum(axis=1)
-    for k, name in enumerate(KINDS):
+    joins = np.asarray(atlas.joins[rows])
+    matrix = atlas.branches.matrix[np.delete(joins, np.s_[::3], axis=1)].sum(axis=1)
+    for k, name in enumerate(found.kinds):
         found.kinds[name] += int((matrix == k).sum())
     found.undecided += int((wrong & ~real).sum())
     found.wrong += int(real.sum())
@@ -165,9 +169,7 @@ def _enter(
 
 
 def _root(atlas: Atlas, row: int, layers: str) -> Any:
-    number, x, y = (int(v) for v in atlas.joins[row])
-    pool, nodes = atlas.branches.pool, atlas.branches.nodes
-    return layered(pool, pool.apply(OPS[JOINS[number]], nodes[x], nodes[y]), layers)
+    return layered(atlas.branches.pool, join_of(atlas.branches, atlas.joins[row].tolist()), layers)
 
 
 def _scored(ran: tuple[Array, Array], part: Sequence[int], targets: Array) -> _Scored:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..atlas.analysis import TOP
-from ..atlas.build import PARTS
 from ..atlas.patterns import LAYERS
 from ..atlas.store import Atlas
+from ..atlas.task import PARTS
 
 DECIMALS = 6
 """To which values are compared: the atlas sums taus in single precision for its distribution."""

@@ -12,6 +12,7 @@ from ..output import WRONG, emit, number, progress, table
 from .options import PATH, collecting_into, collection_options, json_option, truth_options
 
 if TYPE_CHECKING:
+    from ..bench.atlas.estimate import Estimate
     from ..bench.atlas.store import Atlas
     from ..search.spaces import TreeSpace
 
@@ -29,6 +30,8 @@ def atlas() -> None:
 @click.option("--space", type=click.Choice(["tree"]), default="tree", show_default=True, help="The search space.")
 @click.option("--inputs", help="Statistics to draw from, with commas between them.  [default: the eight of Auto-Prox]")
 @click.option("--ops", help="An op set, or ops with commas between them.  [default: autoprox]")
+@click.option("--unaries", type=click.IntRange(1, 3), default=2, show_default=True, help="Unary ops on a branch.")
+@click.option("--branches", type=click.IntRange(2, 3), default=2, show_default=True, help="Three: (x op y) op z.")
 @click.option("--layers", type=click.Choice(list(ENDS)), default="both", show_default=True, help="Layer reductions.")
 @click.option("--target", "targets", multiple=True, help="May be repeated.  [default: the benchmark's]")
 @click.option("--split-seed", default=0, show_default=True, help="Seed of the 60/40 split into search and test part.")
@@ -38,6 +41,8 @@ def atlas() -> None:
 @click.option(
     "--products/--no-products", default=True, help="Whether two matrices are joined by * and @: the most work."
 )
+@click.option("--limit-gb", type=float, default=20.0, show_default=True, help="Refuse what takes more of the disk.")
+@click.option("--limit-minutes", type=float, default=120.0, show_default=True, help="Refuse what takes longer.")
 @click.option("--dry-run", is_flag=True, help="Say what it will cost, and stop.")
 @collection_options
 @json_option
@@ -47,6 +52,8 @@ def build(
     space: str,
     inputs: str | None,
     ops: str | None,
+    unaries: int,
+    branches: int,
     layers: str,
     targets: tuple[str, ...],
     split_seed: int,
@@ -54,17 +61,24 @@ def build(
     threads: int | None,
     backend: str,
     products: bool,
+    limit_gb: float,
+    limit_minutes: float,
     dry_run: bool,
     as_json: bool,
     **collection: Any,
 ) -> None:
     """Compute an atlas: every canonically different program, ranked on the search and the test part."""
     from .. import api
-    from ..bench.atlas.build import Building, Task
-    from ..bench.atlas.estimate import estimate, left_out
+    from ..bench.atlas.estimate import estimate, left_out, refusal
+    from ..bench.atlas.listing import check_space
+    from ..bench.atlas.task import Task
+    from ..bench.atlas.triples import building
     from ..vm.backends.cpu.threads import available
 
-    chosen = _space(inputs, ops)
+    chosen = _space(inputs, ops, unaries, branches)
+    check_space(chosen)
+    if branches == 3 and not products:
+        raise ProxforgeError("usage", "of three branches every program is run: leave --no-products out")
     truth = api.benchmark_of(benchmark, data)
     names = targets or truth.default_targets
     for name in names:
@@ -74,20 +88,23 @@ def build(
     with progress("collecting statistics", as_json) as bar:
         source = api.statistics(truth, chosen.inputs, progress=collecting_into(bar), **collection)
         cost = estimate(source, chosen, len(names), count, products)
+        refused = refusal(cost, out, limit_gb, limit_minutes)
         if not as_json:
-            steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in cost.seconds.items())
-            minutes = sum(cost.seconds.values()) / 60
-            click.echo(f"about {minutes:.0f} minutes, {count} threads ({steps}), {cost.bytes / 1e9:.1f} GB", err=True)
+            _tell(cost, count)
             for line in left_out(chosen, products):
                 click.echo(line, err=True)
         if dry_run:
             if as_json:
-                emit({**cost.to_dict(), "left_out": left_out(chosen, products)})
+                emit({**cost.to_dict(), "left_out": left_out(chosen, products), "refused": refused})
+            elif refused is not None:
+                click.echo(f"would be refused: {refused}", err=True)
             return
+        if refused is not None:
+            raise ProxforgeError("size", refused)
         about = {"benchmark": truth.name, "split_seed": split_seed}
         search, test = (part.tolist() for part in truth.split(split_seed))
         task = Task(source, {n: truth.targets[n] for n in names}, (search, test), chosen, about, ENDS[layers], products)
-        found = Building(task, out, count, backend, (lambda *_: None) if bar is None else bar).run()
+        found = building(task, out, count, backend, (lambda *_: None) if bar is None else bar).run()
     if as_json:
         emit(found)
         return
@@ -105,7 +122,7 @@ def build(
 def top(folder: Path, count: int, on: str, not_shape_only: bool, as_json: bool) -> None:
     """The best programs, with their values on the other part."""
     from ..bench.atlas.analysis import shape_only
-    from ..bench.atlas.build import PARTS
+    from ..bench.atlas.task import PARTS
 
     found = _atlas(folder)
     chosen = dict.fromkeys(found.layers, ~shape_only(found)) if not_shape_only else {}
@@ -192,14 +209,26 @@ def verify(folder: Path, data: Path | None, samples: int, seed: int, as_json: bo
     return WRONG if made.wrong else 0
 
 
-def _space(inputs: str | None, ops: str | None) -> TreeSpace:
+def _tell(cost: Estimate, threads: int) -> None:
+    """What a build will cost."""
+    steps = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in cost.seconds.items())
+    minutes = sum(cost.seconds.values()) / 60
+    size, working, memory = (number / 1e9 for number in (cost.bytes, cost.working, cost.memory))
+    click.echo(
+        f"about {minutes:.0f} minutes, {threads} threads ({steps}); {size:.1f} GB, {working:.1f} GB while it is built; "
+        f"up to {memory:.1f} GB of memory",
+        err=True,
+    )
+
+
+def _space(inputs: str | None, ops: str | None, unaries: int, branches: int) -> TreeSpace:
     from ..grammar.ops import OPS
     from ..grammar.types import AUTOPROX_INPUTS
     from ..search.spaces import TreeSpace
 
     names = AUTOPROX_INPUTS if inputs is None else [name.strip() for name in inputs.split(",") if name.strip()]
     chosen = [name.strip() for name in ops.split(",") if name.strip()] if ops else ["autoprox"]
-    return TreeSpace(names, chosen if len(chosen) > 1 or chosen[0] in OPS else chosen[0])
+    return TreeSpace(names, chosen if len(chosen) > 1 or chosen[0] in OPS else chosen[0], unaries, branches)
 
 
 def _atlas(folder: Path) -> Atlas:

@@ -29,6 +29,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "help": "Statistics to draw from, with commas between them.  [default: the eight of Auto-Prox]",
     },
     "ops": {"callback": _names, "help": "An op set, or ops with commas between them.  [default: autoprox]"},
+    "unaries": {"type": int, "help": "tree: unary ops on a branch, 1 to 3 (default 2)."},
+    "branches": {"type": int, "help": "tree: branches, 2 or 3 (default 2)."},
     "depth": {"type": int, "help": "expression: most ops on a path (default 6)."},
     "distribution": {"help": "expression: grow or uniform (default grow)."},
     "layers": {"callback": _names, "help": "expression: layer reductions to draw from (default layer_mean)."},

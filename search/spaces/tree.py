@@ -1,4 +1,7 @@
-"""``tree``: two inputs, up to two unaries on each, one binary. The search space of Auto-Prox."""
+"""``tree``: two branches, each an input and up to two unaries, and a binary. The search space of Auto-Prox.
+
+There may be one or three unaries on a branch, and a third branch.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, product
+from itertools import accumulate, chain, permutations, product
+from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,61 +19,86 @@ import numpy as np
 from ...grammar.errors import ProxyError
 from ...grammar.expr import Node, Pool
 from ...grammar.ops import OPS
-from ...grammar.types import AUTOPROX_INPUTS, Type
+from ...grammar.types import AUTOPROX_INPUTS, STATISTICS, Type
 from .base import DRAWS, Genotype, SearchSpace, below, config, input_names, op_names
 
-Branch = tuple[str, str, str]
-"""Input, first unary, second unary."""
+Branch = tuple[str, ...]
+"""Input, first unary, second unary, .."""
+UNARIES, BRANCHES = range(1, 4), range(2, 4)
+"""How many unaries a branch can have, and how many branches there can be."""
+PUBLISHED = {"unaries": 2, "branches": 2}
+"""Those of Auto-Prox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree(Genotype):
     """``binary(b(a(input1)), d(c(input2)))``, reduced by mean and layer_mean: the tree of Auto-Prox.
 
-    ``genes``: input1, a, b, input2, c, d, binary.
+    ``genes``: input1, a, b, input2, c, d, binary; with other numbers of unaries or branches accordingly. A third branch
+    is joined to the join of the first two by a binary of its own, which is the last gene.
     """
 
-    genes: tuple[str, str, str, str, str, str, str]
+    genes: tuple[str, ...]
 
     @property
-    def branches(self) -> tuple[Branch, Branch]:
-        """(input, first unary, second unary) of both sides."""
-        return self.genes[:3], self.genes[3:6]
+    def branches(self) -> tuple[Branch, ...]:
+        """(input, first unary, second unary, ..) of all sides."""
+        starts = [i for i, gene in enumerate(self.genes) if gene in STATISTICS]
+        return tuple(self.genes[i : i + starts[1]] for i in starts)
 
     @property
     def binary(self) -> str:
-        """What joins the branches."""
-        return self.genes[6]
+        """What joins two branches, or the third to the others."""
+        return self.genes[-1]
+
+    @property
+    def binaries(self) -> tuple[str, ...]:
+        """What joins the branches: the first two, their join and the third."""
+        return self.genes[1 - sum(gene in STATISTICS for gene in self.genes) :]
 
 
 class TreeSpace(SearchSpace):
     """Two inputs, two unaries on each, one binary (Auto-Prox, Sec. 3.1): 84,934,656 genotypes with the published sets.
 
     ``inputs``: names of statistics. ``ops``: the name of an op set, or names of ops; ``identity`` among them makes
-    shorter branches. Raises ProxforgeError ``config`` for what does not exist or leaves no program.
+    shorter branches. ``unaries``: on each branch, one of `UNARIES`. ``branches``: one of `BRANCHES`; of three,
+    ``(x op y) op z``. Raises ProxforgeError ``config`` for what does not exist or leaves no program.
 
     `blind` is uniform over all genotypes, `sample` over those that type-check: the type of a branch decides what it can
-    be joined with, so the branches are sorted by type once, and the programs are numbered by (binary, type, type).
+    be joined with, so the branches are sorted by type once, and the programs are numbered by (binaries, types).
     """
 
     name = "tree"
 
-    def __init__(self, inputs: Sequence[str] = AUTOPROX_INPUTS, ops: str | Sequence[str] = "autoprox") -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str] = AUTOPROX_INPUTS,
+        ops: str | Sequence[str] = "autoprox",
+        unaries: int = PUBLISHED["unaries"],
+        branches: int = PUBLISHED["branches"],
+    ) -> None:
+        if unaries not in UNARIES:
+            raise config(f"a branch of the tree space has {UNARIES[0]} to {UNARIES[-1]} unaries, not {unaries}")
+        if branches not in BRANCHES:
+            raise config(f"a program of the tree space has {BRANCHES[0]} or {BRANCHES[-1]} branches, not {branches}")
+        self.unaries, self.branches = unaries, branches
         self.inputs = input_names(inputs, self.name)
         self.ops = op_names(ops, self.name)
         self.unary = tuple(n for n in self.ops if OPS[n].arity == 1)
         self.binary = tuple(n for n in self.ops if OPS[n].arity == 2)
         if not (self.inputs and self.unary and self.binary):
             raise config("the tree space needs at least one statistic, one unary and one binary op")
-        self._options = (*(self.inputs, self.unary, self.unary) * 2, self.binary)
+        self._options = (*(self.inputs, *(self.unary,) * unaries) * branches, *(self.binary,) * (branches - 1))
+        size = 1 + unaries
+        self._sides = tuple(slice(i * size, (i + 1) * size) for i in range(branches))
         self._choices = np.array([len(o) for o in self._options])
         self._made: WeakKeyDictionary[Pool, dict[Branch, Node]] = WeakKeyDictionary()  # of every pool the branches
         if self.typed_size() == 0:
             raise config("no program of this tree space type-checks; choose other ops or more statistics")
 
     def size(self) -> int:
-        """Number of genotypes: (inputs x unaries^2)^2 x binaries."""
-        return (len(self.inputs) * len(self.unary) ** 2) ** 2 * len(self.binary)
+        """Number of genotypes: (inputs x unaries^2)^2 x binaries, with two unaries on each of two branches."""
+        return prod(len(options) for options in self._options)
 
     def typed_size(self) -> int:
         """Number of genotypes that type-check."""
@@ -78,9 +107,13 @@ class TreeSpace(SearchSpace):
     def unrank(self, index: int) -> Tree:
         """See `SearchSpace.unrank`."""
         block = bisect_right(self._ends, index)
-        binary, first, second = self._joins[block]
-        left, right = divmod(index - (self._ends[block - 1] if block else 0), len(self._classes[second]))
-        return _tree_of((*self._classes[first][left], *self._classes[second][right], binary))
+        binaries, types = self._joins[block]
+        index -= self._ends[block - 1] if block else 0
+        genes: Branch = binaries
+        for type_ in reversed(types):
+            index, place = divmod(index, len(self._classes[type_]))
+            genes = (*self._classes[type_][place], *genes)
+        return _tree_of(genes)
 
     def sample(self, rng: np.random.Generator) -> Tree:
         """A genotype that type-checks, each with the same probability."""
@@ -110,39 +143,39 @@ class TreeSpace(SearchSpace):
         return self._neighbour(parent, rng)
 
     def crossover(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Tree:
-        """A branch of each, either side, and the binary of one: uniform over the children that type-check.
+        """A branch of each, either side, a third one of either, and the binaries of one: uniform over the children
+        that type-check.
 
         Children that are neither parent come first; the first parent where there is no child at all.
         """
         a, b = _tree(first), _tree(second)
-        pairs = [p for x, y in product(a.branches, b.branches) for p in ((x, y), (y, x))]
-        children = dict.fromkeys(_tree_of((*x, *y, op)) for x, y in pairs for op in (a.binary, b.binary))
+        sides, ends = (a.branches, b.branches), (a.binaries, b.binaries)
+        either = product((*sides[0], *sides[1]), repeat=self.branches - 2)
+        orders = [order for x, y, more in product(*sides, either) for order in permutations((x, y, *more))]
+        children = dict.fromkeys(_tree_of(chain(*order, ops)) for order in orders for ops in ends)
         typed = [child for child in children if self.well_typed(child)]
         new = [child for child in typed if child not in (a, b)] or typed or [a]
         return new[int(rng.integers(len(new)))]
 
     def well_typed(self, tree: Tree) -> bool:
         """Whether the program type-checks."""
-        first, second = (self.branch_types.get(branch) for branch in tree.branches)
-        return first is not None and second is not None and self.joins(tree.binary, first, second)
-
-    def joins(self, binary: str, first: Type, second: Type) -> bool:
-        """Whether branches of these types can be joined."""
-        return (binary, first, second) in self._joinable
+        types = tuple([self.branch_types.get(tree.genes[side]) for side in self._sides])
+        return None not in types and (tree.genes[self._sides[-1].stop :], types) in self._joinable
 
     def expression(self, genotype: Genotype, pool: Pool) -> Node:
         """See `SearchSpace.expression`."""
         tree = _tree(genotype)
-        first, second = (self.branch(branch, pool) for branch in tree.branches)
-        return pool.score(pool.apply(OPS[tree.binary], first, second))
+        return pool.score(joined(pool, tree.binaries, [self.branch(branch, pool) for branch in tree.branches]))
 
     def branch(self, branch: Branch, pool: Pool) -> Node:
         """One side of a tree as a node of the pool. ProxyError where it does not type-check."""
         made = self._made.setdefault(pool, {})
         node = made.get(branch)
         if node is None:
-            name, a, b = branch
-            node = made[branch] = pool.apply(OPS[b], pool.apply(OPS[a], pool.statistic(name)))
+            node = pool.statistic(branch[0])
+            for op in branch[1:]:
+                node = pool.apply(OPS[op], node)
+            made[branch] = node
         return node
 
     def encode(self, genotype: Genotype) -> list[str]:
@@ -158,7 +191,9 @@ class TreeSpace(SearchSpace):
 
     def describe(self) -> dict[str, Any]:
         """See `SearchSpace.describe`."""
-        return {"name": self.name, "inputs": list(self.inputs), "ops": list(self.ops)}
+        described = {"name": self.name, "inputs": list(self.inputs), "ops": list(self.ops)}
+        found = {"unaries": self.unaries, "branches": self.branches}
+        return {**described, **{name: number for name, number in found.items() if number != PUBLISHED[name]}}
 
     def _neighbour(self, parent: Tree, rng: np.random.Generator) -> Tree:
         """One of the well-typed changes of a single gene, uniformly; else a sample, else an error."""
@@ -191,7 +226,7 @@ class TreeSpace(SearchSpace):
         """The branches that type-check, and the types of their results."""
         pool = Pool()
         types: dict[Branch, Type] = {}
-        for branch in product(self.inputs, self.unary, self.unary):
+        for branch in product(self.inputs, *(self.unary,) * self.unaries):
             try:
                 types[branch] = self.branch(branch, pool).type
             except ProxyError:  # such as std of a Scalar: no branch
@@ -206,26 +241,35 @@ class TreeSpace(SearchSpace):
         return classes
 
     @cached_property
-    def _joins(self) -> list[tuple[str, Type, Type]]:
-        """The (binary, type, type) that type-check: tried out on one branch of each type."""
+    def _joins(self) -> list[tuple[tuple[str, ...], tuple[Type, ...]]]:
+        """The (binaries, types) that type-check: tried out on one branch of each type."""
         pool, joins = Pool(), []
         examples = {type_: self.branch(branches[0], pool) for type_, branches in self._classes.items()}
-        for binary, first, second in product(self.binary, examples, examples):
-            try:
-                pool.apply(OPS[binary], examples[first], examples[second])
-            except ProxyError:
-                continue
-            joins.append((binary, first, second))
+        for binaries in product(self.binary, repeat=self.branches - 1):
+            for types in product(examples, repeat=self.branches):
+                try:
+                    joined(pool, binaries, [examples[type_] for type_ in types])
+                except ProxyError:
+                    continue
+                joins.append((binaries, types))
         return joins
 
     @cached_property
-    def _joinable(self) -> frozenset[tuple[str, Type, Type]]:
+    def _joinable(self) -> frozenset[tuple[tuple[str, ...], tuple[Type, ...]]]:
         return frozenset(self._joins)
 
     @cached_property
     def _ends(self) -> list[int]:
         """Cumulative number of programs over `_joins`."""
-        return list(accumulate(len(self._classes[a]) * len(self._classes[b]) for _, a, b in self._joins))
+        return list(accumulate(prod(len(self._classes[type_]) for type_ in types) for _, types in self._joins))
+
+
+def joined(pool: Pool, binaries: Sequence[str], branches: Sequence[Node]) -> Node:
+    """The join of branches, from the left. ProxyError where they cannot be joined."""
+    node = branches[0]
+    for binary, branch in zip(binaries, branches[1:], strict=True):
+        node = pool.apply(OPS[binary], node, branch)
+    return node
 
 
 def _tree_of(genes: Any) -> Tree:

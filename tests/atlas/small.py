@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from proxforge.bench.atlas.build import Building, Task
+from proxforge.bench.atlas.task import Task
+from proxforge.bench.atlas.triples import building
 from proxforge.search.spaces import TreeSpace
 from proxforge.stats_cache.memory import MemoryCache
 from tests.small_networks import small_networks
@@ -18,6 +19,14 @@ SPACES = {
     "products": (("qkv.w", "qkv.g"), ("abs", "normalize", "softmax", "sum", "*", "-")),
     "matmul": (("fc1.w", "fc2.g"), ("relu", "log_softmax", "neg", "max", "@", "+")),
     "out of range": (("fc1.w", "fc1.g"), ("inv", "square", "exp", "log", "*")),
+    "apart": (("fc1.g",), ("sqrt", "neg", "relu", "min_max", "sign", "*")),
+    "few ops": (("fc1.w",), ("softmax", "abslog", "abs", "*")),
+    "one unary": (("qkv.w", "fc1.g"), ("abs", "neg", "relu", "log_softmax", "mean", "-", "*", "@"), 1),
+    "three unaries": (("fc1.w", "fc1.g"), ("normalize", "softmax", "max", "*"), 3),
+    "three of one": (("hidden.a",), ("sqrt", "exp", "normalize", "*"), 3),
+    "three branches": (("fc1.w", "fc1.g"), ("identity", "mean", "relu", "*", "-"), 1, 3),
+    "three branches, @": (("fc1.w", "fc2.g"), ("neg", "identity", "std", "@", "/"), 1, 3),
+    "three unaries, @": (("fc1.w", "fc2.g"), ("exp", "neg", "log_softmax", "std", "@"), 3),
 }
 
 
@@ -42,10 +51,9 @@ def targets() -> dict[str, np.ndarray]:
 
 
 def task(name: str, source: MemoryCache | None = None, **more) -> Task:
-    inputs, ops = SPACES[name]
     source = cache() if source is None else source
-    return Task(source, targets(), SPLIT, TreeSpace(inputs, ops), {"benchmark": "small"}, **more)
+    return Task(source, targets(), SPLIT, TreeSpace(*SPACES[name]), {"benchmark": "small"}, **more)
 
 
 def build(folder: Path, made: Task, told=lambda step, share: None) -> dict:
-    return Building(made, folder, 2, "cpu", told).run()
+    return building(made, folder, 2, "cpu", told).run()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxforge.bench.atlas.build import Task
 from proxforge.bench.atlas.listing import DIVIDE
 from proxforge.bench.atlas.ranks import CONSTANT, LEFT_OUT, NONFINITE, OK
 from proxforge.bench.atlas.store import Atlas
+from proxforge.bench.atlas.task import Task
 from proxforge.bench.atlas.verify import verify
 from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.text import text

@@ -94,7 +94,7 @@ def test_means_of_products_and_sums_of_columns_and_rows(kind):
             live[chain.local] = np.isfinite(y).all()
             every.append(y if live[chain.local] else np.full(x.shape, np.nan))
             m = known(inner)
-            moments[name, chain.inner] = np.array([m.mean, m.std, m.low, m.high])
+            moments[name, *chain.before, chain.inner] = np.array([m.mean, m.std, m.low, m.high])
         finite.append(live)
     source = MemoryCache([{"fc1.w": [w], "fc1.g": [g]}])
     found = Tall(chains, rows=True).means(source, (0, 0), ("fc1.w", "fc1.g"), moments, finite)

@@ -13,9 +13,10 @@ import pytest
 from proxforge.bench.atlas.analysis import query, shape_only, survey
 from proxforge.bench.atlas.hashing import hashes, words
 from proxforge.bench.atlas.lookup import problem_of
+from proxforge.bench.atlas.order import Order
 from proxforge.bench.atlas.picture import picture
-from proxforge.bench.atlas.ranks import Order, rank_scores
-from proxforge.bench.atlas.store import Atlas
+from proxforge.bench.atlas.ranks import rank_scores
+from proxforge.bench.atlas.store import Atlas, Found
 from proxforge.cli import run
 from proxforge.search.correlation import kendall_many, settled
 from proxforge.search.loop import run_search
@@ -81,6 +82,20 @@ def test_what_depends_on_the_shape_only_is_as_the_compiler_has_it(atlas):
         assert flags[found.join] == atlas.node(found).facts.shape_only
 
 
+def test_an_atlas_of_three_branches_is_surveyed(source, tmp_path):
+    small.build(tmp_path / "a", small.task("three branches", source))
+    atlas = Atlas(tmp_path / "a")
+    found = survey(atlas)
+    assert sum(sum(by.values()) for by in found["status"].values()) == sum(len(p) for p in atlas.programs)
+    programs = {m["name"]: m["programs"] for m in found["marginals"]}
+    assert programs["*"] + programs["-"] == 2 * found["distribution"]["search"]["programs"]
+    assert programs["fc1.w"] + programs["fc1.g"] == 3 * found["distribution"]["search"]["programs"]
+    flags = shape_only(atlas)
+    for place in atlas.programs[0]["place"].tolist():
+        program = Found(0, place >> 1, -1 if place & 1 else 1)
+        assert flags[program.join] == atlas.node(program).facts.shape_only
+
+
 def test_a_query_gives_the_rank(atlas):
     (best,) = atlas.best(1, 0, atlas.layers, {})
     found = query(atlas, atlas.row(best)["proxy"])
@@ -123,3 +138,71 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
     assert json_of("atlas", "query", out, "std(qkv.w)", code=2)["error"]["kind"] == "atlas"
     assert run(["atlas", "stats", out]) == 0
     assert "lift at the top" in capsys.readouterr().out
+
+
+def test_products_that_are_nothing_anywhere_are_constant_on_digits(tmp_path, capsys, monkeypatch):
+    """The one factor is 0 where the other is not. By rules for the factors alone, what is left of that is rounding."""
+    monkeypatch.setenv("PROXFORGE_CACHE", str(tmp_path / "cache"))
+    out = str(tmp_path / "atlas")
+    ops = "sqrt,neg,min_max,sign,identity,*,-"
+    assert run(["atlas", "build", "-b", "digits:12", "--inputs", "fc1.g", "--ops", ops, "--out", out, "--json"]) == 0
+    atlas = Atlas(tmp_path / "atlas")
+    for formula in ("sqrt(-fc1.g) * min_max(sign(fc1.g))", "sqrt(-fc1.g) * sqrt(fc1.g)"):
+        found = query(atlas, formula)
+        assert set(found["status"].values()) == {"constant"}, formula
+    assert query(atlas, "sqrt(fc1.g) * min_max(sign(fc1.g))")["jcm_search"] is not None
+
+
+@pytest.mark.parametrize(
+    ("larger", "raw", "inside", "outside"),
+    [
+        (("--unaries", "3"), 27**2 * 2, "mean(exp(exp(fc1.w))) + abs(fc1.w)", "exp(exp(exp(abs(fc1.w)))) + abs(fc1.w)"),
+        (
+            ("--unaries", "1", "--branches", "3"), 3**3 * 2**2, "abs(fc1.w) * exp(fc1.w) + mean(fc1.w)",
+            "abs(fc1.w) + mean(fc1.w)",
+        ),
+    ],
+)  # fmt: skip
+def test_larger_spaces_are_read_as_they_were_built(tmp_path, capsys, monkeypatch, larger, raw, inside, outside):
+    monkeypatch.setenv("PROXFORGE_CACHE", str(tmp_path / "cache"))
+    out = str(tmp_path / "atlas")
+    space = ("--inputs", "fc1.w", "--ops", "abs,exp,mean,+,*", *larger)
+    assert run(["atlas", "build", "-b", "digits:12", *space, "--out", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["raw"] == raw
+    assert run(["bench", "space", *space, "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    atlas = Atlas(tmp_path / "atlas")
+    assert [str(atlas.manifest["space"][name[2:]]) for name in larger[::2]] == list(larger[1::2])
+    assert len(atlas.programs[0]) == counts["distinct"]
+    assert int(atlas.programs[0]["many"].sum()) == counts["valid"]
+    assert query(atlas, inside)["jcm_search"] is not None
+    assert query(atlas, outside) is None
+    assert run(["atlas", "top", out, "-k", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 2
+    assert run(["atlas", "verify", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wrong"] == 0
+
+
+def test_what_cannot_be_built_is_refused_with_its_figures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PROXFORGE_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "atlas"
+    build = ["atlas", "build", "-b", "digits:12", "--out", str(out), "--json"]
+    assert run([*build, "--inputs", "fc1.w", "--unaries", "3", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["working"] > told["bytes"] > 1e9
+    assert "GB of disk" in told["refused"]
+    assert run([*build, "--inputs", "fc1.w", "--unaries", "3"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["kind"], error["message"]) == ("size", told["refused"])
+    assert run([*build, "--branches", "3", "--dry-run"]) == 0
+    assert "--limit-minutes is 120" in json.loads(capsys.readouterr().out)["refused"]
+    assert run([*build, "--branches", "3", "--no-products"]) == 2
+    assert "every program is run" in json.loads(capsys.readouterr().out)["error"]["message"]
+    small_one = [*build, "--inputs", "fc1.w", "--ops", "abs,mean,+"]
+    assert run([*small_one, "--limit-gb", "1e-9"]) == 2
+    assert "--limit-gb is 1e-09" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert run([*build, "--inputs", "fc1.w", "--limit-minutes", "1e-9"]) == 2
+    assert "--limit-minutes is 1e-09" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert not out.exists()
+    assert run([*small_one, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["refused"] is None

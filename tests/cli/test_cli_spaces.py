@@ -31,6 +31,7 @@ SEARCH = ("search", "-b", "digits", "--strategy", "random", "--steps", 2, "--pop
         (("--space", "expression", "--depth", 3, "--layers", "layer_sum"), {"depth": 3, "layers": ["layer_sum"]}),
         (("--space", "memory", "--length", 4, "--registers", 2, "--numbers", "2,-.5"), {"numbers": ["2.0", "-0.5"]}),
         (("--inputs", "qkv.w, F1g", "--ops", "abs, mean,neg,+,-"), {"inputs": ["qkv.w", "qkv.g"]}),
+        (("--ops", "abs,mean,neg,+,-", "--unaries", 3, "--branches", 3), {"unaries": 3, "branches": 3}),
     ],
 )
 def test_a_search_of_a_space(call, cache, tmp_path, options, space):

@@ -112,7 +112,7 @@ def test_a_formula_is_found_in_a_space_where_it_can_be_written(space, formula):
     ("space", "formula", "words"),
     [
         (SPACE, "abs(qkv.w)", "does not join two branches"),
-        (SPACE, "abs(exp(abs(qkv.w))) - mean(fc1.w)", "at most two unary ops"),
+        (SPACE, "abs(exp(abs(qkv.w))) - mean(fc1.w)", "at most 2 unary ops"),
         (SPACE, "abs(hidden.a) * mean(fc1.w)", "names are not those of the space"),
         (SPACE, "layer_sum(qkv.w * mean(fc1.w))", "layer_mean"),
         (ExpressionSpace(("qkv.w",), depth=1), "abs(log(abs(qkv.w)))", "at most 1 ops on a path"),

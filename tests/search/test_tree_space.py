@@ -16,11 +16,15 @@ from proxforge.grammar.expr import Pool
 from proxforge.grammar.ops import OPS
 from proxforge.grammar.parse import parse
 from proxforge.grammar.types import Kind
-from proxforge.search.spaces import Tree, TreeSpace
+from proxforge.search.spaces import Tree, TreeSpace, make_space
+from proxforge.search.starting import genotypes_of
 
 FULL = TreeSpace()
 SMALL = TreeSpace(("qkv.w", "fc2.w"), ("abs", "mean", "std", "softmax", "+", "@"))
 LONELY = TreeSpace(("qkv.w",), ("mean", "-"))
+SHORT = TreeSpace(("qkv.w", "fc2.w"), ("abs", "mean", "std", "softmax", "+", "@"), unaries=1)
+WIDE = TreeSpace(("qkv.w", "fc2.w"), ("abs", "mean", "-", "@"), unaries=1, branches=3)
+LONG = TreeSpace(("qkv.w",), ("abs", "mean", "std", "+", "@"), unaries=3)
 
 
 def compiles(space: TreeSpace, tree: Tree) -> bool:
@@ -34,7 +38,9 @@ def compiles(space: TreeSpace, tree: Tree) -> bool:
 def everything(space: TreeSpace) -> list[Tree]:
     unary = [n for n in space.ops if OPS[n].arity == 1]
     binary = [n for n in space.ops if OPS[n].arity == 2]
-    return [Tree(genes) for genes in product(space.inputs, unary, unary, space.inputs, unary, unary, binary)]
+    branch = (space.inputs, *(unary,) * space.unaries)
+    joins = (binary,) * (space.branches - 1)
+    return [Tree(genes) for genes in product(*branch * space.branches, *joins)]
 
 
 def test_the_published_size():
@@ -48,6 +54,66 @@ def test_the_typed_size_is_the_number_of_programs_that_compile():
     typed = [t for t in trees if compiles(SMALL, t)]
     assert len(typed) == SMALL.typed_size() < SMALL.size()
     assert all(SMALL.well_typed(t) == compiles(SMALL, t) for t in trees)
+
+
+@pytest.mark.parametrize("space", [SHORT, LONG, WIDE])
+def test_other_numbers_of_unaries_and_branches(space):
+    trees = everything(space)
+    joins = space.branches - 1
+    branches = len(space.inputs) * len(space.unary) ** space.unaries
+    assert len(trees) == space.size() == branches ** (joins + 1) * 2**joins
+    typed = [t for t in trees if compiles(space, t)]
+    assert {space.unrank(i) for i in range(space.typed_size())} == set(typed) < set(trees)
+    assert all(space.well_typed(t) == (t in set(typed)) for t in trees[:200])
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        first, second = space.sample(rng), space.sample(rng)
+        changed, child = space.mutate(first, rng), space.crossover(first, second, rng)
+        assert changed != first
+        for tree in (changed, child, space.decode(space.encode(first))):
+            assert [len(branch) for branch in tree.branches] == [1 + space.unaries] * (joins + 1)
+            assert len(tree.binaries) == joins
+            assert tree.genes == (*(gene for branch in tree.branches for gene in branch), *tree.binaries)
+            assert compiles(space, tree)
+        assert {*child.branches} <= {*first.branches, *second.branches}
+
+
+def test_a_third_branch_is_joined_to_the_join_of_the_others():
+    tree = Tree(("qkv.w", "abs", "fc2.w", "mean", "qkv.w", "mean", "-", "@"))
+    with pytest.raises(ProxyError):
+        WIDE.expression(tree, Pool())
+    tree = Tree((*tree.genes[:6], "-", "-"))
+    pool = canonical_pool()
+    assert WIDE.expression(tree, pool) is parse("abs(qkv.w) - mean(fc2.w) - mean(qkv.w)", pool)
+    assert genotypes_of(WIDE, ["abs(qkv.w) - mean(fc2.w) - mean(qkv.w)"]) == (tree,)
+    with pytest.raises(ProxforgeError, match="does not join three branches"):
+        genotypes_of(WIDE, ["abs(qkv.w) - mean(fc2.w)"])
+
+
+def test_the_numbers_of_unaries_and_branches_are_described_where_they_are_not_those_of_auto_prox():
+    assert FULL.describe() == {"name": "tree", "inputs": list(FULL.inputs), "ops": list(FULL.ops)}
+    assert make_space("tree", {"unaries": 3}).describe() == {**FULL.describe(), "unaries": 3}
+    assert WIDE.describe()["branches"] == 3
+
+
+@pytest.mark.parametrize("unaries", [0, 4])
+def test_other_numbers_of_unaries_are_refused(unaries):
+    with pytest.raises(ProxforgeError, match=f"has 1 to 3 unaries, not {unaries}"):
+        TreeSpace(unaries=unaries)
+
+
+@pytest.mark.parametrize("branches", [1, 4])
+def test_other_numbers_of_branches_are_refused(branches):
+    with pytest.raises(ProxforgeError, match=f"has 2 or 3 branches, not {branches}"):
+        TreeSpace(branches=branches)
+
+
+def test_a_formula_is_written_with_as_many_unaries_as_the_space_has():
+    formula = "mean(exp(abs(qkv.w))) + std(fc1.w)"
+    (tree,) = genotypes_of(TreeSpace(unaries=3), [formula])
+    assert tree == Tree(("qkv.w", "abs", "exp", "mean", "fc1.w", "std", "identity", "identity", "+"))
+    with pytest.raises(ProxforgeError, match="at most 2 unary ops"):
+        genotypes_of(FULL, [formula])
 
 
 def test_sampling_is_uniform():
@@ -131,7 +197,9 @@ def test_with_rate_0_every_change_of_a_single_gene_is_as_likely():
         for gene in (*space.inputs, *space.ops)
         if gene != parent.genes[i]
     }
-    near = {tree for tree in near if set(tree.genes[:6:3]) <= set(space.inputs) and tree.binary in space.binary}
+    near = {
+        tree for tree in near if set(tree.genes[:6:3]) <= set(space.inputs) and set(tree.binaries) <= set(space.binary)
+    }
     near = {t for t in near if not set(t.genes[1:3] + t.genes[4:6]) & {*space.inputs, *space.binary}}
     near = {tree for tree in near if space.well_typed(tree)}
     drawn = Counter(space.mutate(parent, rng, 0.0) for _ in range(400 * len(near)))

@@ -23,6 +23,9 @@ REDUCED = [
     (("qkv.w",), ("abs", "mean", "neg", "std", "-", "+", "@")),
     (("fc1.w", "fc1.g"), ("gram", "square", "mean", "@", "-", "dot", "/")),
     (("fc1.w", "qkv.w", "fc2.w"), ("nuclear_norm", "leaky_relu", "slogdet", "@", "+")),
+    (("qkv.w", "fc1.g"), ("log_softmax", "neg", "sum", "-", "*"), 3),
+    (("fc1.w", "fc2.g", "hidden.a"), ("abs", "neg", "softmax", "max", "exp", "-", "@"), 1),
+    (("fc1.w", "fc1.g"), ("abs", "neg", "mean", "-", "*"), 1, 3),
 ]
 
 
@@ -31,7 +34,8 @@ def by_hand(space: TreeSpace, check=refusals, make=canonical_pool) -> tuple[int,
     pool, valid, hashes = make(), 0, set()
     unary = [n for n in space.ops if OPS[n].arity == 1]
     binary = [n for n in space.ops if OPS[n].arity == 2]
-    for genes in product(space.inputs, unary, unary, space.inputs, unary, unary, binary):
+    branch = (space.inputs, *(unary,) * space.unaries)
+    for genes in product(*branch * space.branches, *(binary,) * (space.branches - 1)):
         try:
             node = space.expression(Tree(genes), pool)
         except ProxyError:
@@ -42,9 +46,9 @@ def by_hand(space: TreeSpace, check=refusals, make=canonical_pool) -> tuple[int,
     return valid, len(hashes)
 
 
-@pytest.mark.parametrize(("inputs", "ops"), REDUCED)
-def test_trees_are_as_many_as_one_by_one(inputs, ops):
-    space = TreeSpace(inputs, ops)
+@pytest.mark.parametrize("given", REDUCED)
+def test_trees_are_as_many_as_one_by_one(given):
+    space = TreeSpace(*given)
     found = count_programs(space)
     assert (found.valid, found.distinct) == by_hand(space)
     assert (found.raw, found.typed) == (space.size(), space.typed_size())
