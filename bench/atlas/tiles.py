@@ -20,7 +20,7 @@ from .rows import AFFINE, COLUMNWISE, Key, Known, affine
 
 Array = NDArray[np.float64]
 
-TILE = 8192
+TILE = 1 << 15
 """Elements of a tile, in whole rows."""
 NARROW = 80.0
 """exp of what is not larger is in float32's range."""
