@@ -1,8 +1,9 @@
-"""How much memory a process may still ask for, where that is limited."""
+"""How much memory there is, and how much a process may still ask for, where that is limited."""
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 try:
@@ -21,3 +22,10 @@ def room() -> float:
     if limit == resource.RLIM_INFINITY or not _STATM.exists():
         return math.inf
     return max(0, limit - resource.getpagesize() * int(_STATM.read_text().split()[0]))
+
+
+def installed() -> float:
+    """Bytes of memory of the machine; infinite where nobody can tell."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return math.inf
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

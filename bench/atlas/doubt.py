@@ -39,8 +39,8 @@ SETTLED = 2e-12
 
 
 @cache
-def doubts() -> tuple[Callable[..., bool], Callable[..., bool], Callable[..., bool]]:
-    """`open_to`, `changed` and `blurred`."""
+def doubts() -> tuple[Callable[..., bool], Callable[..., bool]]:
+    """`open_to` and `close`."""
     jit = numba.njit(nogil=True, error_model="numpy")
 
     @jit
@@ -68,14 +68,14 @@ def doubts() -> tuple[Callable[..., bool], Callable[..., bool], Callable[..., bo
         return top, most
 
     @jit
-    def changed(score: Any, lost: Any, starts: Any) -> bool:
-        """Whether sums over the layers ``score`` known but for ``lost``, or the means over them, may be ranked
-        otherwise; or what is lost counts beside the largest."""
-        count = len(lost)
+    def close(score: Any, lost: Any, starts: Any, apart: float, ties: bool) -> bool:
+        """Whether two of the sums over the layers ``score`` known but for ``lost``, or of the means over them, are as
+        near to each other, or to ``apart`` of their size, ``ties`` included; or what is lost counts beside the
+        largest."""
         top, most = largest(score, lost)
         if most > COUNTS * top:
             return True
-        for i in range(count):
+        for i in range(len(lost)):
             for j in range(i):
                 if lost[i] + lost[j] == 0.0 or not (abs(score[i]) < np.inf and abs(score[j]) < np.inf):
                     continue
@@ -84,28 +84,8 @@ def doubts() -> tuple[Callable[..., bool], Callable[..., bool], Callable[..., bo
                     (score[i], score[j], lost[i] + lost[j]),
                     (score[i] / m, score[j] / n, lost[i] / m + lost[j] / n),
                 ):
-                    if abs(x - y) <= less + APART * max(abs(x), abs(y)):
+                    if (ties or x != y) and abs(x - y) <= less + apart * max(abs(x), abs(y)):
                         return True
         return False
 
-    @jit
-    def blurred(score: Any, blur: Any, starts: Any) -> bool:
-        """Whether sums over the layers ``score`` known but for ``blur``, or the means over them, may be tied or not; or
-        the blur counts beside the largest."""
-        top, most = largest(score, blur)
-        if most > COUNTS * top:
-            return True
-        for i in range(len(blur)):
-            for j in range(i):
-                if blur[i] + blur[j] == 0.0 or not (abs(score[i]) < np.inf and abs(score[j]) < np.inf):
-                    continue
-                m, n = starts[i + 1] - starts[i], starts[j + 1] - starts[j]
-                for x, y, less in (
-                    (score[i], score[j], blur[i] + blur[j]),
-                    (score[i] / m, score[j] / n, blur[i] / m + blur[j] / n),
-                ):
-                    if 0.0 < abs(x - y) <= less + SETTLED * max(abs(x), abs(y)):
-                        return True
-        return False
-
-    return open_to, changed, blurred
+    return open_to, close

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ...grammar.types import STATISTICS
 from ...search.spaces.tree import TreeSpace
+from ...stats_cache.addresses import installed
 from ...stats_cache.source import Source
 from .branches import Branches
 from .build import BLOCK
@@ -165,7 +165,7 @@ def refusal(cost: Estimate, folder: Path, gigabytes: float, minutes: float) -> s
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     needed = sum(cost.seconds.values()) / 60
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = installed()
     reasons = [
         (cost.working > gigabytes * 1e9, f"--limit-gb is {gigabytes:g}"),
         (cost.working > free, f"the disk has {free / 1e9:.0f} GB left"),

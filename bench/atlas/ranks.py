@@ -22,7 +22,7 @@ from ...grammar.reference import FLOAT32_MAX, FLOAT32_TINY
 from ...search.correlation import DIGITS
 from ...vm.result import SAME
 from .branches import Joins
-from .doubt import BLUR, CANCELS, LOST, REAL, SMALLEST, doubts
+from .doubt import APART, BLUR, CANCELS, LOST, REAL, SETTLED, SMALLEST, doubts
 from .order import Order
 
 Array = NDArray[np.float64]
@@ -117,7 +117,7 @@ def _compiled() -> Mapping[str, Any]:
     half = np.int64(1 << (52 - DIGITS))
     shift = np.int64(53 - DIGITS)
     jit = numba.njit(nogil=True, error_model="numpy")
-    open_to, changed, blurred = doubts()
+    open_to, close = doubts()
 
     @jit
     def ranged(x: float) -> float:
@@ -226,9 +226,9 @@ def _compiled() -> Mapping[str, Any]:
                 doubt |= over[n] or lost[n] > 0.0
                 unclear |= blur[n] > 0.0
             if doubt:
-                doubt = open_to(over, score[1], member) or changed(score[1], lost, starts)
+                doubt = open_to(over, score[1], member) or close(score[1], lost, starts, APART, True)
             if unclear and not doubt:
-                doubt = blurred(score[1], blur, starts)
+                doubt = close(score[1], blur, starts, SETTLED, False)
             doubtful[r] = doubt
             if not doubt:
                 for k in range(2):

@@ -58,14 +58,19 @@ def memory_bandwidth(megabytes: int = 512) -> float:
     return x.nbytes / _timed([(machine.TAKE, 0)], [x], found, np.float64, 1) * 1e-9
 
 
-def kernel_seconds(workload: Workload, number: Real) -> float:
-    """The time of all instructions of the workload's sweeps, each at the speed that it has in the first cache now."""
+def instructions_of(workload: Workload) -> Counter[Instruction]:
+    """How often the workload's sweeps have each instruction."""
     made = plan(program_of(workload.trees), [10.0] * 3)
     counts: Counter[Instruction] = Counter()
     for sweeps in made.passes:
         for sweep in sweeps:
             counts.update((int(kind), int(variant)) for kind, variant in sweep.code[:, :2])
-    return workload.elements * sum(count * instruction_seconds(i, number) for i, count in counts.items())
+    return counts
+
+
+def kernel_seconds(counts: Counter[Instruction], number: Real) -> float:
+    """The time per element of so many instructions, each at the speed that it has in the first cache now."""
+    return sum(count * instruction_seconds(i, number) for i, count in counts.items())
 
 
 def instruction_seconds(instruction: Instruction, number: Real) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .engines import ENGINES, Prepared, Real, missing
-from .limits import kernel_seconds, machine_facts, memory_bandwidth, thread_gain
+from .limits import instructions_of, kernel_seconds, machine_facts, memory_bandwidth, thread_gain
 from .workloads import Workload, evolved_workload, expected, random_workload
 
 TOLERANCE = 1e-3
@@ -113,6 +114,7 @@ def _measured(
     times: dict[tuple[str, int], list[float]] = {key: [] for key in ready}
     sums: dict[str, list[float]] = {engine: [] for engine in engines if engine in OURS}
     taken = dict.fromkeys(ready, 0.0)
+    instructions = instructions_of(workload) if sums else Counter()
     for turn in range(repeats):
         tell(f"{workload.name}, {workload.elements:g} elements: turn {turn + 1} of {repeats}")
         for key, (prepared, _) in ready.items():
@@ -120,7 +122,7 @@ def _measured(
                 times[key].append(_turn(prepared))
                 taken[key] += max(times[key][-1], TURN)
         for engine, kernels in sums.items():
-            kernels.append(kernel_seconds(workload, OURS[engine]))
+            kernels.append(workload.elements * kernel_seconds(instructions, OURS[engine]))
     work = workload.nodes * workload.elements * 1e-9
     limits = {engine: work / float(np.median(kernels)) for engine, kernels in sums.items()}
     return [

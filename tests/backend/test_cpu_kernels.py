@@ -9,13 +9,14 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY
 from proxforge.vm.backends.cpu import columns, emit, functions, machine
 from proxforge.vm.backends.cpu import layout as layouts
 from proxforge.vm.backends.cpu.emit import PAD, STEPS
 from proxforge.vm.backends.cpu.layout import layout
-from proxforge.vm.backends.cpu.threads import Threads, aligned, available
+from proxforge.vm.backends.cpu.threads import Threads, aligned, available, one_blas_thread
 
 ROOM = 4096
 
@@ -284,10 +285,29 @@ def test_scratch_memory_begins_with_a_cache_line():
 
 
 def test_threads_raise_what_a_job_raises(monkeypatch):
-    with pytest.raises(ZeroDivisionError):
-        Threads(2).each(lambda x: 1 / x, [1, 0, 2])
+    for threads in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            Threads(threads).each(lambda x: 1 / x, [1, 0, 2])
+        with pytest.raises(IndexError):
+            Threads(threads).each(lambda x: [][x], [1, 0, 2])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert available() == 1
+
+
+def test_threads_take_every_item_once():
+    taken: list[int] = []
+    Threads(3).each(taken.append, range(500))
+    assert sorted(taken) == list(range(500))
+
+
+def test_blas_keeps_to_one_thread_for_a_while():
+    def counts():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread():
+            assert set(counts()) == {1}
+        assert set(counts()) == {2}
 
 
 def test_without_a_folder_to_write_to_it_is_compiled_in_memory(monkeypatch):

@@ -71,6 +71,7 @@ def test_a_report_has_a_row_for_every_engine_and_number_of_threads(report):
         assert (r["of_limit"] is not None) == (r["engine"] == "proxforge")
     assert report.limits["memory_gbs"] > 0
     assert report.limits["kernel_sum_gpops"] > 0
+    assert report.limits["thread_gain"]["1"] == 1.0 < 4.0 * report.limits["thread_gain"]["2"]
     assert json.loads(json.dumps(report.machine)) == report.machine
 
 
@@ -79,6 +80,11 @@ def test_an_engine_that_computes_something_else_is_an_error(monkeypatch):
     monkeypatch.setitem(ENGINES, "numpy", (lambda workload, threads: wrong, "numpy", False))
     with pytest.raises(AssertionError, match="numpy"):
         measure.measure([3000], 12, 0, [1], ["numpy"], repeats=1)
+
+
+def test_what_torch_compiles_is_a_function_of_its_own():
+    first, second = (engines._mean_of(lambda arrays: arrays[0]) for _ in range(2))
+    assert first.__code__ is not second.__code__
 
 
 def test_an_engine_that_is_not_installed_is_left_out(monkeypatch):
@@ -90,7 +96,8 @@ def test_an_engine_that_is_not_installed_is_left_out(monkeypatch):
 
 def test_the_kernel_sum_grows_with_the_instructions():
     one = Workload("one", SMALL.trees[:1], SMALL.data)
-    assert 0 < limits.kernel_seconds(one, np.float64) < limits.kernel_seconds(SMALL, np.float64)
+    few, many = (limits.kernel_seconds(limits.instructions_of(w), np.float64) for w in (one, SMALL))
+    assert 0 < few < many
 
 
 def run(*args: str):

@@ -72,8 +72,9 @@ class TorchBackend:
         def one(batch: _Batch) -> None:
             with torch.inference_mode():  # a setting of the thread
                 scalars = self._layers(program, instructions, batch, remembered, slots, kept)
+                places = batch.places.to(self._device)
                 for register, row in live.items():
-                    final[row, batch.places.to(self._device)] = scalars[register]
+                    final[row, places] = scalars[register]
 
         with one_thread():  # threads take whole batches instead: the order of a sum is the same with any number
             for _ in map(one, self._batches) if self._threads == 1 else self._pool.map(one, self._batches):

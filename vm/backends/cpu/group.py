@@ -111,7 +111,7 @@ class Group:
     def _sums(self, added: Together) -> Array:
         """The sums that are wanted, ``[W, T]``."""
         if self._careful:
-            return _stacked(self.sum(x, x) for x in map(added.values.__getitem__, added.wanted))
+            return _stacked(self.sum(x, x) for x in (added.values[row] for row in added.wanted))
         rows = [*map(self._totals.__getitem__, added.totals), *(self.sum(x, x) for x in added.single)]
         table = np.empty((len(added.values), self._part.layers))
         table[: len(rows)] = _stacked(rows)

@@ -42,33 +42,19 @@ def _make_join(fingerprint: str) -> Callable[..., None]:
     return join
 
 
-def _make_join_largest(fingerprint: str) -> Callable[..., None]:
-    def join_largest(jobs: Any, largest: Any, out: Any) -> None:
-        """Takes the largest elements of columns by job ``[K, ..]`` into those of layers, ``out`` ``[K, ..]``."""
+def _make_join_columns(fingerprint: str) -> Callable[..., None]:
+    def join_columns(jobs: Any, found: Any, out: Any, sums: bool) -> None:
+        """Takes numbers of columns by job ``[K, ..]`` into those of layers, ``out`` ``[K, ..]``: adds them, or keeps
+        the largest."""
         fingerprint  # noqa: B018
         for j in range(len(jobs)):
             new, old, width = jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS], jobs[j, WIDTH]
-            for k in range(len(largest)):
-                found, best = largest[k, new : new + width], out[k, old : old + width]
+            for k in range(len(found)):
                 for c in range(width):
-                    x = float(found[c])
-                    best[c] = x if x > best[c] else best[c]
+                    x, known = float(found[k, new + c]), out[k, old + c]
+                    out[k, old + c] = known + x if sums else x if x > known else known
 
-    return join_largest
-
-
-def _make_join_sums(fingerprint: str) -> Callable[..., None]:
-    def join_sums(jobs: Any, sums: Any, out: Any) -> None:
-        """Adds sums of columns by job ``[K, ..]`` to those of layers, ``out`` ``[K, ..]``."""
-        fingerprint  # noqa: B018
-        for j in range(len(jobs)):
-            new, old, width = jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS], jobs[j, WIDTH]
-            for k in range(len(sums)):
-                found, grown = sums[k, new : new + width], out[k, old : old + width]
-                for c in range(width):
-                    grown[c] += float(found[c])
-
-    return join_sums
+    return join_columns
 
 
-MAKERS = {"join": _make_join, "join_largest": _make_join_largest, "join_sums": _make_join_sums}
+MAKERS = {"join": _make_join, "join_columns": _make_join_columns}

@@ -19,8 +19,9 @@ from . import columns, emit, join, moves
 from .emit import Code
 from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
 
-STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, COLUMN_SUMS, ROW_SUMS = range(10)
-STEP_SUM = 10
+STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, COLUMN_SUMS, ROW_SUMS, STEP_SUM = range(
+    11
+)
 """The first number of an instruction; then: variant, destination, two sources, two indices into tables.
 
 `STEP_SUM` is a `STEP` on one source and the sum of its result, which it need not store: its variant is the number of
@@ -218,8 +219,7 @@ def _signatures(number: Any) -> dict[str, Any]:
             _REALS, _int,
         ),
         "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
-        "join_largest": types.void(_JOBS, table, _TABLE),
-        "join_sums": types.void(_JOBS, table, _TABLE),
+        "join_columns": types.void(_JOBS, table, _TABLE, types.boolean),
     }  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) ->
     found = {}
     for x, row in sweep.columns.items():
         largest, total = (np.full((1, int(where.old_columns[-1])), first) for first in (LOWEST, 0.0))
-        compiled("join_largest", new.dtype == np.float64)(where.jobs, new[row : row + 1], largest)
+        compiled("join_columns", new.dtype == np.float64)(where.jobs, new[row : row + 1], largest, False)
         joined = _moderate if row in sweep.moderate else _shifted
         joined(where, new[row : row + 1], sums[row : row + 1], largest, total)
         total[np.isinf(largest) | (total == 0)] = np.nan  # inf - inf: an element is inf, or all are -inf
@@ -128,7 +128,7 @@ def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) ->
 
 
 def _moderate(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: Array) -> None:
-    compiled("join_sums", sums.dtype == np.float64)(where.jobs, sums, total)
+    compiled("join_columns", sums.dtype == np.float64)(where.jobs, sums, total, True)
     total *= np.exp(-largest)
     if (where.rows == 1).any():  # exp(x) exp(-x) is not always 1
         single = np.repeat(where.rows == 1, where.columns)
@@ -139,7 +139,7 @@ def _shifted(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: 
     apart = np.append(largest, 0.0)[where.column_places]  # behind a job stands anything
     np.exp(np.subtract(new, apart, out=apart[None]), out=apart[None])
     apart *= sums[0]
-    compiled("join_sums")(where.jobs, apart[None], total)
+    compiled("join_columns")(where.jobs, apart[None], total, True)
 
 
 def _shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:
