@@ -15,6 +15,7 @@ from ..stats_cache.source import Source
 from .program import OPCODES, Program
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 def fact_table(source: Source, networks: Sequence[int]) -> Array:
@@ -63,12 +64,19 @@ def layer_op(op: Op) -> Callable[[Array, NDArray[np.intp], Array], Array]:
     return LAYER_OPS.get(op.name, one_by_one)
 
 
-def finish(program: Program, scalars: Array, rows: Mapping[int, int], counts: Sequence[int], facts: Array) -> Array:
+def by_register(rows: Mapping[int, int]) -> Indices:
+    """The row of each register, up to the last; of one that is not among them any."""
+    found = np.zeros(max(rows, default=-1) + 1, np.intp)
+    found[list(rows)] = list(rows.values())
+    return found
+
+
+def finish(program: Program, scalars: Array, rows: Indices, counts: Sequence[int], facts: Array) -> Array:
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
-    ``scalars``: float64 ``[S, T]``, layers of all networks in order; ``rows``: register -> row of these. ``counts``:
-    layers per network ``[A]``.
-    ``facts``: float64 ``[fact, A]``. Instructions of one kind that do not wait for each other are one step.
+    ``scalars``: float64 ``[S, T]``, layers of all networks in order; ``rows``: of each Scalar register that the rest
+    reads the row of these, see `by_register`. ``counts``: layers per network ``[A]``. ``facts``: float64 ``[fact, A]``.
+    Instructions of one kind that do not wait for each other are one step.
     """
     starts, length = bounds(counts)
     if program not in _KNOWN_STEPS:
@@ -81,27 +89,26 @@ def finish(program: Program, scalars: Array, rows: Mapping[int, int], counts: Se
             if opcode.name == "fact.x":
                 values[places] = facts[first]
             elif opcode.op is None:
-                values[places] = np.take(program.constants, first)[:, None]
+                values[places] = np.asarray(program.constants)[first, None]
             elif opcode.operands == (Kind.SCALAR,):
-                layers = scalars[[rows[r] for r in first]]
-                values[places] = in_range(layer_op(opcode.op)(layers, starts, length))
+                values[places] = in_range(layer_op(opcode.op)(scalars[rows[first]], starts, length))
             else:
                 operands = (values[v] for v in (first, second)[: len(opcode.operands)])
                 values[places] = in_range(np.asarray(opcode.op.reference(*operands)))
     return np.asarray(values[outputs])
 
 
-Step = tuple[int, list[int], list[int], list[int]]
+Step = tuple[int, Indices, Indices, Indices]
 """Opcode, the instructions, and for each its first and second source: an instruction, a register or an entry."""
-_KNOWN_STEPS: WeakKeyDictionary[Program, tuple[list[Step], list[int]]] = WeakKeyDictionary()
+_KNOWN_STEPS: WeakKeyDictionary[Program, tuple[list[Step], Indices]] = WeakKeyDictionary()
 """Of programs that are still there."""
 
 
-def _steps(program: Program) -> tuple[list[Step], list[int]]:
+def _steps(program: Program) -> tuple[list[Step], Indices]:
     """The instructions of the networks' part in steps, and the instruction that gives each output."""
     held: dict[int, int] = {}  # Score register -> the instruction that wrote it last
     depth: list[int] = []
-    steps: dict[tuple[int, int], Step] = {}
+    steps: dict[tuple[int, int], tuple[list[int], list[int], list[int]]] = {}
     split = program.split
     rows = zip(program.opcode[split:].tolist(), program.dst[split:].tolist(), program.src[split:].tolist(), strict=True)
     for i, (code, register, sources) in enumerate(rows):
@@ -111,9 +118,12 @@ def _steps(program: Program) -> tuple[list[Step], list[int]]:
             depth.append(1 + max(depth[v] for v in sources))
         else:
             depth.append(0)
-        step = steps.setdefault((depth[i], code), (code, [], [], []))
-        step[1].append(i)
-        step[2].append(sources[0])
-        step[3].append(sources[-1])
+        step = steps.setdefault((depth[i], code), ([], [], []))
+        for indices, index in zip(step, (i, sources[0], sources[-1]), strict=True):
+            indices.append(index)
         held[register] = i
-    return [steps[key] for key in sorted(steps)], [held[r] for r in program.outputs.tolist()]
+    ordered: list[Step] = []
+    for key in sorted(steps):
+        at, first, second = (np.array(indices, np.intp) for indices in steps[key])
+        ordered.append((key[1], at, first, second))
+    return ordered, np.array([held[r] for r in program.outputs.tolist()], np.intp)

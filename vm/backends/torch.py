@@ -19,7 +19,7 @@ from ...grammar.errors import ProxforgeError
 from ...grammar.types import Kind
 from ...stats_cache.passes import one_thread
 from ...stats_cache.source import Source
-from ..layers import fact_table, finish
+from ..layers import by_register, fact_table, finish
 from ..program import OPCODES, Opcode, Program
 from . import Array
 from .torch_ops import BELOW_TINY, apply
@@ -79,7 +79,8 @@ class TorchBackend:
         with one_thread():  # threads take whole batches instead: the order of a sum is the same with any number
             for _ in map(one, self._batches) if self._threads == 1 else self._pool.map(one, self._batches):
                 pass
-        return finish(program, final.cpu().numpy(), live, self._counts, self._facts), kept.cpu().numpy()
+        scores = finish(program, final.cpu().numpy(), by_register(live), self._counts, self._facts)
+        return scores, kept.cpu().numpy()
 
     def _layers(
         self,

@@ -74,8 +74,9 @@ class CpuBackend:
                 left.setdefault(what, []).append(arrays)
         for what, parts in left.items():
             made.remembered.keep(what, tuple(np.concatenate(p) for p in zip(*parts, strict=True)))
-        rows = {register: made.rows[i] for register, i in made.final.items()}
-        return finish(program, scalars, rows, self._counts, self._facts), scalars[[made.rows[i] for i in keep]]
+        return finish(program, scalars, made.registers, self._counts, self._facts), scalars[
+            [made.rows[i] for i in keep]
+        ]
 
     @property
     def recalled(self) -> int:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .lanes import Lanes, Vector
+from .lanes import Vector
 
 ULP: dict[str, tuple[float, float]] = {
-    "exp": (2.0, 3.2), "log": (4.5, 3.0), "sigmoid": (2.5, 4.2), "tanh": (2.7, 4.5), "mish": (4.2, 6.5),
+    "exp": (2.0, 3.2), "log": (4.5, 3.0), "sigmoid": (2.5, 4.2), "tanh": (2.7, 5.0), "mish": (4.2, 6.5),
     "sqrt": (1.5, 1.0),
 }  # fmt: skip
 """Largest error in units in the last place of float64 and of float32, on operands for which the result is a normal
@@ -34,8 +34,6 @@ _TANH = (
 )
 """tanh(x)/x as a ratio of polynomials in x² for |x| <= 9.01, beyond which it is 1 in float32; relative error 2.1e-8."""
 _TANH_END = 9.01
-_THREE_QUARTERS = 0b0111
-"""Asks for a mantissa in [3/4, 3/2), without sign."""
 
 _LN2 = {True: (6.93147180369123816490e-01, 1.90821492927058770002e-10), False: (0.693359375, -2.12194440054690581e-4)}
 """ln 2 in two parts; the first has so few bits that its product with an exponent is exact."""
@@ -51,24 +49,55 @@ _ATANH = (
 """ln((1 + s)/(1 - s))/s as a polynomial in s², where the argument of the logarithm lies in [sqrt(1/2), sqrt(2)];
 relative error 1.7e-16."""
 
-_STEPS = 16
-"""exp(x) = 2^(k/16) exp(r) and log(x) = e ln(2) - ln(c) + ln(1 + r), where 2^(k/16) and c are looked up: AVX-512 has
-tables of 16 numbers in two registers. The method is that of P. T. P. Tang, ACM Transactions on Mathematical Software 15
-(1989) and 16 (1990)."""
-_POWERS = tuple(2.0 ** (k / _STEPS) for k in range(_STEPS))
+_STEPS = {True: 16, False: 32}
+"""exp(x) = 2^n 2^(k/N) exp(r) and log(x) = e ln(2) - ln(c) + ln(1 + r), where 2^(k/N) and c are looked up: AVX-512 has
+tables of 16 or 32 numbers in one or two registers. The method is that of P. T. P. Tang, ACM Transactions on
+Mathematical Software 15 (1989) and 16 (1990)."""
+_POWERS = {double: tuple(2.0 ** (k / n) for k in range(n)) for double, n in _STEPS.items()}
 _EXPM1 = (0.5, 0.16666666665301144, 0.041666666664959766, 0.008333449724528355, 0.0013889034377693012)
 """(exp(r) - 1 - r)/r² for |r| <= ln(2)/32 in float64; error of exp(r) 2.8e-17."""
-_CENTRES = tuple(
-    1.0 if k in (0, 15) else round(1.0 / x, 9)
-    for k, x in enumerate([1 + (k + 0.5) / 16 if k < 8 else 0.5 + (k + 0.5) / 32 for k in range(16)])
-)
-"""Near 1/m for a mantissa m in [3/4, 3/2), by its four highest bits, and 1 beside 1, where the logarithm is 0."""
-_LOG_CENTRES = tuple(-math.log(c) for c in _CENTRES)
-_LOG1P_TABLE = (
-    -0.49999999999999994, 0.3333333333334074, -0.2500000000019935, 0.19999999952574796, -0.16666665564030983,
-    0.1428578716247327, -0.1250203625696582, 0.11087324810024449, -0.08880602871264742,
-)  # fmt: skip
-"""(ln(1 + r) - r)/r² for -1/31 <= r <= 1/16 in float64; error of ln(1 + r) 2.4e-17 r."""
+_EXPM1_SHORT = (1.0000146627426147, 0.5000019073486328)
+"""(exp(r) - 1)/r for |r| <= ln(2)/64 in float32; error of exp(r) 5.3e-8."""
+_CENTRES = {
+    True: (
+        1.0, 0.9142855745873281, 0.8648648508950263, 0.820512801886369, 0.7804877937021779, 0.7441860548935311,
+        0.7111111939988203, 0.6808510517225937, 0.6530613111027953, 0.6274512569949615, 0.6037737693075301,
+        0.5818178921768611, 0.5614034948020912, 0.5423731281564145, 0.5245891432048845, 0.5,
+    ),
+    False: (
+        1.0, 0.9142419099807739, 0.864864706993103, 0.8205552101135254, 0.7804505825042725, 0.744153618812561,
+        0.7111330032348633, 0.6808812618255615, 0.6530656218528748, 0.6274793148040771, 0.6037527918815613,
+        0.5818183422088623, 0.5613502264022827, 0.5423993468284607, 0.524573028087616, 0.5,
+    ),
+}  # fmt: skip
+"""Near 1/m for a mantissa m in [1, 2), by its four highest bits; 1 and 1/2 beside 1 and 2, where the logarithm is 0.
+The others are chosen so that -ln(c), and from 3/2 on -ln(2 c), is a number of the format to seven bits more than it
+has (S. Gal and B. Bachelis, ACM Transactions on Mathematical Software 17, 1991): with x below 1, e = -1, the ln(2) in
+the table cancels to the last bit."""
+_LOG_CENTRES = {
+    True: (
+        0.0, 0.08961231148480873, 0.14518202599712388, 0.19782576603090793, 0.2478361782236659, 0.29546420163065357,
+        0.340926470409759, 0.38441171669277263, 0.4260842626847535, 0.46608928908897646, 0.5045557053368451,
+        0.5415977802538883, 0.577315389918599, 0.6118010860677072, 0.6451399071411666, math.log(2.0),
+    ),
+    False: (
+        0.0, 0.08966007083654404, 0.14518219232559204, 0.19777408242225647, 0.2478838562965393, 0.2955077886581421,
+        0.34089580178260803, 0.38436734676361084, 0.426077663898468, 0.4660445749759674, 0.5045904517173767,
+        0.5415970087051392, 0.5774102807044983, 0.6117527484893799, 0.6451706290245056, math.log(2.0),
+    ),
+}  # fmt: skip
+"""-ln(c)."""
+_LOG1P_TABLE = {
+    True: (
+        -0.49999999999999994, 0.3333333333334074, -0.2500000000019935, 0.19999999952574796, -0.16666665564030983,
+        0.1428578716247327, -0.1250203625696582, 0.11087324810024449, -0.08880602871264742,
+    ),
+    False: (-0.5, 0.33334454894065857, -0.250082790851593, 0.18875426054000854),
+}  # fmt: skip
+"""(ln(1 + r) - r)/r² for -1/31 <= r <= 1/16; error of ln(1 + r) 2.4e-17 r in float64 and 3.0e-9 r in float32."""
+
+_ROOTS = {"nan": "x", "signalling nan": "nan", "zero": "0", "-inf": "0", "inf": "inf", "negative": "0"}
+"""The square roots that are not computed, see `Lanes.by_kind`."""
 
 EXP_HIGH, EXP_LOW = 88.72283905206835, -87.33654475055310
 """exp of more is beyond float32's largest number, of less below its smallest normal one."""
@@ -118,24 +147,28 @@ def _scaled(y: Vector, shifted: Vector) -> Vector:
 
 def exp_normal(x: Vector) -> Vector:
     """exp(x) where the result is a normal number of the format; anything else where it is not, NaN of NaN."""
+    if x.lanes.processor.avx512:
+        return _exp_by_table(x)
     if not x.lanes.double:
         r, shifted = _reduced(x)
         return _scaled(polynomial(r, _EXP), shifted)
-    if x.lanes.processor.avx512:
-        return _exp_by_table(x)
     big, r, shifted = _parts(x)
     return _scaled((big + r) / (big - r), shifted)
 
 
 def _exp_by_table(x: Vector) -> Vector:
     lanes = x.lanes
-    high, low = (part / _STEPS for part in _LN2[True])
-    shifted = lanes.fma(x, _STEPS / math.log(2.0), lanes.form.magic)
-    k = shifted - lanes.form.magic
-    r = lanes.fma(k, -low, lanes.fma(k, -high, x))
-    power = lanes.looked_up(_POWERS, lanes.bits(shifted))
-    grown = lanes.fma(r * r, polynomial(r, _EXPM1), r)
-    return lanes.avx512("mask.scalef", (lanes.fma(power, grown, power), k * (1.0 / _STEPS)))
+    high, low = _LN2[lanes.double]
+    magic = lanes.form.magic / _STEPS[lanes.double]  # adding it rounds to n + k/N
+    shifted = lanes.fma(x, 1.0 / math.log(2.0), magic)
+    steps = shifted - magic
+    r = lanes.fma(steps, -low, lanes.fma(steps, -high, x))
+    power = lanes.looked_up(_POWERS[lanes.double], lanes.bits(shifted))
+    if lanes.double:
+        y = lanes.fma(power, lanes.fma(r * r, polynomial(r, _EXPM1), r), power)
+    else:
+        y = lanes.fma(power * r, polynomial(r, _EXPM1_SHORT), power)
+    return lanes.avx512("mask.scalef", (y, steps))
 
 
 def _ratio(x: Vector) -> tuple[Vector, Vector]:
@@ -150,8 +183,7 @@ def exp(x: Vector) -> Vector:
     """exp(x) in float32's range: inf above, 0 below."""
     lanes = x.lanes
     if lanes.processor.avx512 and lanes.processor.flushes:
-        r, shifted = _reduced(_clamped(x, -_BEYOND, _BEYOND))
-        return lanes.avx512("mask.scalef", (polynomial(r, _EXP), shifted - lanes.form.magic))
+        return _exp_by_table(_clamped(x, -_BEYOND, _BEYOND))
     return lanes.select(x < EXP_LOW, 0.0, lanes.select(x > EXP_HIGH, math.inf, exp_normal(x)))
 
 
@@ -164,7 +196,7 @@ def exp_below(x: Vector) -> Vector:
 def log(x: Vector) -> Vector:
     """ln(x) of what is a normal number or inf, x >= 0; NaN of NaN. In float32 of what is > 0 anything where x = 0."""
     lanes = x.lanes
-    if lanes.double and lanes.processor.avx512:
+    if lanes.processor.avx512:
         return _log_by_table(x)
     n, f = _mantissa_of(x)
     if lanes.double:
@@ -173,32 +205,31 @@ def log(x: Vector) -> Vector:
     else:
         y = f * polynomial(f, _LOG1P)
     y = lanes.fma(n, math.log(2.0), y)
-    if _in_hardware(lanes):
-        return y
     beyond = lanes.builder.fcmp_unordered("uge", x.value, lanes.number(math.inf).value)  # inf or NaN
     return lanes.select(beyond, x, y)
 
 
+def log_of_size(x: Vector) -> Vector:
+    """ln|x|, as `log`."""
+    return _log_by_table(x) if x.lanes.processor.avx512 else log(abs(x))
+
+
 def _log_by_table(x: Vector) -> Vector:
-    lanes = x.lanes
-    m = lanes.avx512("mask.getmant", (x,), _THREE_QUARTERS)
-    n = lanes.avx512("mask.getexp", (x,)) - lanes.avx512("mask.getexp", (m,))
-    index = lanes.builder.lshr(lanes.bits(m), lanes.integer(lanes.form.mantissa - 4))
-    r = lanes.fma(m, lanes.looked_up(_CENTRES, index), -1.0)
-    far = lanes.fma(n, math.log(2.0), lanes.looked_up(_LOG_CENTRES, index))
-    return far + lanes.fma(r * r, polynomial(r, _LOG1P_TABLE), r)
-
-
-def _in_hardware(lanes: Lanes) -> bool:
-    return lanes.processor.avx512 and not lanes.double
+    """Of the absolute value."""
+    lanes, form, b = x.lanes, x.lanes.form, x.lanes.builder
+    bits = lanes.bits(x)
+    mantissa = b.and_(bits, lanes.integer((1 << form.mantissa) - 1))
+    m = lanes.floats(b.or_(mantissa, lanes.integer(form.bits(1.0))))
+    n = lanes.avx512("mask.getexp", (x,))  # inf of inf, NaN of NaN
+    index = b.lshr(bits, lanes.integer(form.mantissa - 4))
+    r = lanes.fma(m, lanes.looked_up(_CENTRES[lanes.double], index), -1.0)
+    far = lanes.fma(n, math.log(2.0), lanes.looked_up(_LOG_CENTRES[lanes.double], index))
+    return lanes.fma(r * r, polynomial(r, _LOG1P_TABLE[lanes.double]), far + r)
 
 
 def _mantissa_of(x: Vector) -> tuple[Vector, Vector]:
     """(n, f): x = 2^n (1 + f), with 1 + f in [sqrt(1/2), sqrt(2)) in float64 and [3/4, 3/2) in float32."""
     lanes, form, b = x.lanes, x.lanes.form, x.lanes.builder
-    if _in_hardware(lanes):  # n of inf is inf, and NaN stays NaN
-        m = lanes.avx512("mask.getmant", (x,), _THREE_QUARTERS)
-        return lanes.avx512("mask.getexp", (x,)) - lanes.avx512("mask.getexp", (m,)), m - 1.0
     least = form.bits(math.sqrt(0.5) if lanes.double else 0.75)
     bits = b.sub(lanes.bits(x), lanes.integer(least))
     exponent = b.ashr(bits, lanes.integer(form.mantissa))
@@ -210,25 +241,26 @@ def _mantissa_of(x: Vector) -> tuple[Vector, Vector]:
 
 
 def sqrt(x: Vector) -> Vector:
-    """The square root of what is a normal number, 0 or inf, to a unit in the last place; NaN of NaN.
+    """The square root of what is a normal number, 0 or inf, to a unit in the last place; 0 of less, NaN of NaN.
 
     AVX-512 gives 1/sqrt(x) to 14 bits; each step of Newton's method doubles them, in less time than a square root.
     """
     lanes = x.lanes
     if not lanes.processor.avx512:
-        return x.sqrt()
+        return lanes.select(x < 0.0, 0.0, x).sqrt()
     y = lanes.avx512("rsqrt14", (x,), rounds=False)
     root, half = x * y, y * 0.5
     for more in (True, False) if lanes.double else (False,):
         rest = lanes.fma(0.0 - half, root, 0.5)
         root = lanes.fma(root, rest, root)
         half = lanes.fma(half, rest, half) if more else half
-    return lanes.select(lanes.nan(root), x, root)  # 0 and inf
+    return lanes.by_kind(root, x, _ROOTS)
 
 
 def _clamped(x: Vector, low: float, high: float) -> Vector:
     lanes = x.lanes
-    return lanes.select(x > high, high, lanes.select(x < low, low, x))  # NaN is neither
+    x = lanes.select(x < low, low, x)
+    return lanes.select(x > high, high, x)  # NaN is neither
 
 
 def sigmoid(x: Vector) -> Vector:

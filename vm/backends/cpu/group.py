@@ -13,13 +13,13 @@ from . import sums
 from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
 from .memory import Arrays, What
-from .passes import Sweep, Total, whole
+from .passes import Sweep, whole
 from .plan import Plan, bound_of
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Left, Numbers, sweep_over
 from .threads import Threads, one_blas_thread
-from .together import Together
+from .together import AtOnce, Together, Unsure
 from .values import Axes, Value
 
 Array = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Group:
         self._number = number
         self._threads = threads
         self.scalars = np.zeros((plan.height, part.layers))
-        self._totals: dict[Total, Array] = {}
+        self._table = np.empty((len(plan.places), part.layers))
         self._columns: dict[int, tuple[Array, Array]] = {}
         self._column_sums: dict[int, Array] = {}
         self._row_sums: dict[int, Array] = {}
@@ -60,7 +60,8 @@ class Group:
         self._flat: dict[int, Numbers] = {}
         self._layouts: dict[Axes, Layout] = {}
         self._known_sums: dict[int, Array] = {}
-        self._unsure: list[tuple[list[int], Array]] = []
+        self._unsure: list[tuple[Unsure, Array]] = []
+        self._doubts: list[tuple[int, Array]] = []
         self._careful = False
         self._known_bounds: dict[tuple[int, bool], Any] = {}
         self._left: list[Left] = []
@@ -71,9 +72,9 @@ class Group:
         """Computes all Scalars."""
         with np.errstate(all="ignore"):
             plan = self._plan
-            for sweeps, reduced, added, ready in zip(plan.passes, plan.reduced, plan.together, plan.ready, strict=True):
-                for name, values in reduced.items():
-                    self._reduce(REDUCTIONS[name], values, added.get(name))
+            for sweeps, at_once, ready in zip(plan.passes, plan.at_once, plan.ready, strict=True):
+                for values in at_once:
+                    self._reduce(values)
                 for i in ready:
                     self._compute(i, plan.values[i])
                 for sweep in sweeps:
@@ -90,35 +91,39 @@ class Group:
             (self._row_sums[matrices[0]],) = arrays
         else:
             assert isinstance(table, int)
-            (self._totals[table, matrices],) = arrays
+            (self._table[self._plan.places[table, matrices]],) = arrays
 
     def left(self) -> Iterator[tuple[What, Arrays]]:
         """What the sweeps left behind."""
         for left in self._left:
             yield from left.items()
 
-    def _reduce(self, totals: Totals, values: list[int], added: Together | None) -> None:
-        """Many values of one kind at once; ``added``: where they are made of sums."""
-        operands = [self._plan.values[i].args for i in values]
-        if added is None:
-            kinds = [k for kind in totals.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
-            found = [_stacked(self.total(kind, *args) for args in operands) for kind in kinds]
-        else:
+    def _reduce(self, values: AtOnce) -> None:
+        added = values.added
+        if added is not None:
             found = [self._sure(lambda: self._sums(added))]
-        counts = self._counts([args[0] for args in operands])
-        self.scalars[[self._plan.rows[i] for i in values]] = in_range(totals.value(*found, counts))
+        else:
+            found = [
+                _stacked(self.total(kind, *of) for kind, of in totals)
+                if isinstance(totals, list)
+                else self._table[totals]
+                for totals in values.totals
+            ]
+        self.scalars[values.rows] = in_range(values.rule.value(*found, self._counts(values.counted)))
 
     def _sums(self, added: Together) -> Array:
         """The sums that are wanted, ``[W, T]``."""
         if self._careful:
             return _stacked(self.sum(x, x) for x in (added.values[row] for row in added.wanted))
-        rows = [*map(self._totals.__getitem__, added.totals), *(self.sum(x, x) for x in added.single)]
         table = np.empty((len(added.values), self._part.layers))
-        table[: len(rows)] = _stacked(rows)
+        start = len(added.totals)
+        table[:start] = self._table[added.totals]
+        for row, x in enumerate(added.single, start):
+            table[row] = self.sum(x, x)
         for function, places, operands in added.steps:
             table[places] = function(*(table[rows] for rows in operands))
-        unsure, places = added.unsure
-        self._unsure.append((unsure, table[places]))
+        if added.unsure.values:
+            self._unsure.append((added.unsure, table[added.unsure.rows]))
         return np.asarray(table[added.wanted])
 
     def _compute(self, i: int, v: Value) -> None:
@@ -158,15 +163,13 @@ class Group:
             v = self._plan.values[x]
             if not v.matrix:
                 return self.scalar(x) * self.count(within)
-            found = self._by_rule(x, v) if self._plan.by_rule[x] else self._totals[SUM, (x,)]
+            found = self._by_rule(x, v) if self._plan.by_rule[x] else self.total(SUM, x)
             self._known_sums[x] = found
         return found
 
-    def _counts(self, matrices: Sequence[int]) -> Array:
-        """The elements of each, ``[M, T]``, or ``[1, T]`` where they are of one type."""
-        if len({self._plan.values[x].axes for x in matrices}) == 1:
-            return self.count(matrices[0])[None]
-        return _stacked(self.count(x) for x in matrices)
+    def _counts(self, counted: Sequence[int]) -> Array:
+        """The elements of each, ``[M, T]``, or ``[1, T]`` where they are of one type, see `together.alike`."""
+        return _stacked(self.count(x) for x in counted)
 
     def _by_rule(self, x: int, v: Value) -> Array:
         """Σ x from other sums."""
@@ -174,13 +177,13 @@ class Group:
         if v.name not in sums.UNGUARDED and any(self._plan.doubtful[x]):
             if self._careful:
                 return self._mended(x, total)
-            self._unsure.append(([x], total[None]))
+            self._doubts.append((x, total))
         return total
 
     def _sure(self, compute: Callable[[], Found]) -> Found:
         """What is computed from sums by rule: these are believed first, looked at together, and where an element may be
         out of range computed again with care."""
-        self._unsure = []
+        self._unsure, self._doubts = [], []
         found = compute()
         if not self._careful and self._doubted():
             self._careful = True
@@ -190,14 +193,12 @@ class Group:
 
     def _doubted(self) -> bool:
         """Whether an element of what was believed may be out of range."""
-        doubtful = self._plan.doubtful
-        believed = [x for unsure, _ in self._unsure for x in unsure]
-        if believed:
-            size = np.abs(np.concatenate([table for _, table in self._unsure]))
-            shrinking = np.array([doubtful[x][0] for x in believed])[:, None]
-            if (shrinking & (size < SMALLEST * self._counts(believed)) & (size != 0)).any():
+        for unsure, sums_ in self._unsure:
+            if (unsure.shrinking & _small(sums_, self._counts(unsure.counted))).any():
                 return True
-        return any(self._beyond(x).any() for x in believed if doubtful[x][1])
+            if any(self._beyond(x).any() for x in unsure.growing):
+                return True
+        return any(self._doubtful(x, total).any() for x, total in self._doubts)
 
     def _beyond(self, x: int) -> Any:
         """In which layers an element may be beyond the range, bool ``[T]``."""
@@ -206,17 +207,18 @@ class Group:
 
     def _mended(self, x: int, total: Array) -> Array:
         """Σ x; of the layers where an element may be out of range, from the elements."""
-        shrinks, grows = self._plan.doubtful[x]
-        doubtful = np.zeros(len(total), np.bool_)
-        if shrinks:
-            doubtful |= (total != 0) & (np.abs(total) < SMALLEST * self.count(x))
-        if grows:
-            doubtful |= self._beyond(x)
-        if doubtful.any():
+        doubtful = np.flatnonzero(self._doubtful(x, total))
+        if len(doubtful):
             total = np.array(total)
-            for place in np.flatnonzero(doubtful):
+            for place in doubtful:
                 total[place] = self._by_reference(x, int(place), {}).sum()
         return total
+
+    def _doubtful(self, x: int, total: Array) -> Any:
+        """In which layers an element of what is added up may be out of range, bool ``[T]``."""
+        shrinks, grows = self._plan.doubtful[x]
+        doubtful = _small(total, self.count(x)) if shrinks else np.zeros(len(total), np.bool_)
+        return doubtful | self._beyond(x) if grows else doubtful
 
     def _bound(self, x: int, linear: bool = True) -> Any:
         """A bound of the absolute values of elements, a number or ``[T]``; of a Scalar its absolute value.
@@ -254,7 +256,8 @@ class Group:
         if kind == MAX and v.name in sums.LARGEST:
             largest = sums.LARGEST[v.name](self._columns[v.args[0]][1])
             return np.asarray(np.maximum.reduceat(largest, self._layout(matrices[0]).old_columns[:-1]))
-        return self._totals[kind, matrices]
+        found: Array = self._table[self._plan.places[kind, matrices]]
+        return found
 
     def affine(self, x: int) -> tuple[Array, Array]:
         """See `sums.Known`."""
@@ -344,8 +347,9 @@ class Group:
         addresses = np.zeros((max(1, len(held)), self._part.layers), np.int64)
         for ((_, x), row), segments in zip(sweep.segments.items(), held, strict=True):
             addresses[row] = self._addresses(x, where) if segments is None else segments.addresses
-        left = sweep_over(sweep, where, addresses, self.scalars, self._columns, self._number, self._threads)
-        self._totals.update(left.totals)
+        start = 0 if not sweep.totals else self._plan.places[next(iter(sweep.totals))]
+        totals = self._table[start : start + len(sweep.totals)]
+        left = sweep_over(sweep, where, addresses, self.scalars, totals, self._columns, self._number, self._threads)
         self._columns.update(left.columns)
         self._column_sums.update(left.column_sums)
         self._row_sums.update(left.row_sums)
@@ -355,6 +359,11 @@ class Group:
         if x in self._whole:
             return np.array([m.ctypes.data for m in self._whole[x]], np.int64)
         return self._flat[x].ctypes.data + where.elements[:-1] * self._flat[x].itemsize
+
+
+def _small(total: Array, count: Array) -> Any:
+    """Where a sum is so small that elements may be below the range, and is not nothing."""
+    return (np.abs(total) < SMALLEST * count) & (total != 0)
 
 
 def _stacked(rows: Iterable[Array]) -> Array:

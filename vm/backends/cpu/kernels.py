@@ -62,7 +62,7 @@ def _logarithm(x: Vector) -> Vector:
 
 
 def _abslog(x: Vector) -> Vector:
-    return x.lanes.select(x.equals(0.0), 0.0, fn.log(abs(x)))
+    return x.lanes.select(x.equals(0.0), 0.0, fn.log_of_size(x))
 
 
 def _divided(a: Vector, b: Vector) -> Vector:
@@ -108,7 +108,7 @@ KERNELS: dict[str, Kernel] = {
     "heaviside.m": _unary(_heaviside),
     "square.m": _unary(lambda x: x * x, grows=True, shrinks=True),
     "pow4.m": _unary(lambda x: (x * x) * (x * x), grows=True, shrinks=True),
-    "sqrt.m": _unary(lambda x: fn.sqrt(_positive(x))),
+    "sqrt.m": _unary(fn.sqrt),
     "inv.m": _unary(lambda x: 1.0 / (x + EPS), shrinks=True),
     "exp.m": _unary(fn.exp),
     "log.m": _unary(_logarithm),

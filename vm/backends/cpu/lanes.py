@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,10 @@ class Processor:
 
 
 ANY = Processor()
+KINDS = ("nan", "signalling nan", "zero", "one", "-inf", "inf", "negative", "positive")
+"""The kinds of number that VFIXUPIMM tells apart, by its numbers."""
+INSTEAD = ("value", "x", "quiet x", "nan", "-inf", "inf", "inf of the sign of x", "-0", "0")
+"""What it can give instead of a value, by its numbers."""
 
 
 class Lanes:
@@ -86,9 +90,12 @@ class Lanes:
 
     def number(self, value: float) -> Vector:
         """The same number in all lanes."""
-        if self.form is FLOAT and math.isfinite(value):
-            value = struct.unpack("<f", struct.pack("<f", value))[0]
-        return Vector(self, ir.Constant(self.type, [ir.Constant(self.form.element, value)] * self.lanes))
+        return Vector(self, self._constant([value] * self.lanes))
+
+    def _constant(self, values: Sequence[float]) -> Value:
+        if self.form is FLOAT:
+            values = [struct.unpack("<f", struct.pack("<f", x))[0] if math.isfinite(x) else x for x in values]
+        return ir.Constant(self.type, [ir.Constant(self.form.element, x) for x in values])
 
     def integer(self, value: int) -> Value:
         """The same integer in all lanes."""
@@ -123,29 +130,38 @@ class Lanes:
             ir.Function(self.builder.module, ir.FunctionType(self.type, [self.type] * len(operands)), full)
         return Vector(self, self.builder.call(known[full], [o.value for o in operands]))
 
-    def avx512(self, name: str, operands: Sequence[Vector], number: int | None = None, rounds: bool = True) -> Vector:
-        """An instruction of AVX-512 on all lanes, under LLVM's name without the format. ``number``: the constant that
-        belongs to it. ``rounds``: whether its rounding can be chosen (it is left as it is)."""
-        mask, kind = ir.IntType(self.lanes), ir.IntType(32)
-        given = [o.value for o in operands] + ([] if number is None else [kind(number)])
-        given += [operands[0].value, mask(-1)] + ([kind(4)] if rounds else [])
-        full = f"llvm.x86.avx512.{name}.p{'d' if self.double else 's'}.512"
+    def avx512(self, name: str, operands: Sequence[Vector], rounds: bool = True) -> Vector:
+        """An instruction of AVX-512 on all lanes, under LLVM's name without the format. ``rounds``: whether its
+        rounding can be chosen (it is left as it is)."""
+        given = [o.value for o in operands]
+        given += [operands[0].value, ir.IntType(self.lanes)(-1)] + ([ir.IntType(32)(4)] if rounds else [])
+        return self._avx512(f"{name}.p{'d' if self.double else 's'}.512", given)
+
+    def looked_up(self, table: Sequence[float], index: Value) -> Vector:
+        """Of a table of one or two vectors, the numbers that the lowest bits of the integers say. Needs AVX-512."""
+        parts = [self._constant(table[i : i + self.lanes]) for i in range(0, len(table), self.lanes)]
+        kind = "d" if self.double else "s"
+        name, given = (
+            (f"permvar.{kind}f.512", [parts[0], index])
+            if len(parts) == 1
+            else (f"vpermi2var.p{kind}.512", [parts[0], index, parts[1]])
+        )
+        return self._avx512(name, given)
+
+    def by_kind(self, value: Vector, x: Vector, kinds: Mapping[str, str]) -> Vector:
+        """``value``, but where x is of one of these kinds of number (see `KINDS`) what is said of it (see `INSTEAD`).
+        Needs AVX-512."""
+        table = sum(INSTEAD.index(kinds[kind]) << 4 * i for i, kind in enumerate(KINDS) if kind in kinds)
+        number = ir.IntType(32)
+        given = [value.value, x.value, self.integer(table), number(0), ir.IntType(self.lanes)(-1), number(4)]
+        return self._avx512(f"mask.fixupimm.p{'d' if self.double else 's'}.512", given)
+
+    def _avx512(self, name: str, given: Sequence[Value]) -> Vector:
+        full = f"llvm.x86.avx512.{name}"
         known = self.builder.module.globals
         if full not in known:
             ir.Function(self.builder.module, ir.FunctionType(self.type, [v.type for v in given]), full)
         return Vector(self, self.builder.call(known[full], given))
-
-    def looked_up(self, table: Sequence[float], index: Value) -> Vector:
-        """Of a table of 16 float64 numbers those that the lowest four bits of the integers say. Needs AVX-512."""
-        kinds = ir.FunctionType(self.type, [self.type, self.integers, self.type])
-        full = "llvm.x86.avx512.vpermi2var.pd.512"
-        known = self.builder.module.globals
-        if full not in known:
-            ir.Function(self.builder.module, kinds, full)
-        low, high = (
-            ir.Constant(self.type, [ir.Constant(self.form.element, x) for x in table[i : i + 8]]) for i in (0, 8)
-        )
-        return Vector(self, self.builder.call(known[full], [low, index, high]))
 
     def fma(self, a: Vector, b: Vector | float, c: Vector | float) -> Vector:
         """a b + c, in one rounding where the processor can."""

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...layers import by_register
 from ...program import Program
 from . import sums
 from .columns import MODERATES
 from .emit import DEVIATIONS, MAX, MEAN, MIN, SUM
 from .machine import COLUMN_STATISTICS, COLUMN_SUMS, COPY_OUT, MOMENTS, ROW_SUMS, TOTAL
 from .memory import Memory, Remembered
-from .passes import Sweep, Targets, Writer, whole
+from .passes import Sweep, Targets, Total, Writer, whole
 from .rules import AFFINE, COLUMNWISE, REDUCTIONS
-from .together import Together, together
+from .together import AtOnce, Places, alike, places, together
 from .values import Axes, Value, values_of
 
 _INSTRUCTION = {"columns": COLUMN_STATISTICS, "column_sums": COLUMN_SUMS, "row_sums": ROW_SUMS}
@@ -54,6 +55,18 @@ class Plan:
     remembered: Remembered
 
     @cached_property
+    def places(self) -> dict[Total, int]:
+        """The row of each total in one table of all: those of a sweep stand in a row, as it numbers them."""
+        every = dict.fromkeys(total for sweeps in self.passes for sweep in sweeps for total in sweep.totals)
+        every.update(dict.fromkeys((kind, of) for kind, of in self.remembered.found if isinstance(kind, int)))
+        return {total: row for row, total in enumerate(every)}
+
+    @cached_property
+    def registers(self) -> Places:
+        """The rows of ``final``, see `layers.by_register`."""
+        return by_register({register: self.rows[i] for register, i in self.final.items()})
+
+    @cached_property
     def by_rule(self) -> list[bool]:
         """Whether Σ of each value follows from other sums."""
         return [by_rule(v, bound) for v, bound in zip(self.values, self.bounds, strict=True)]
@@ -67,16 +80,25 @@ class Plan:
         ]
 
     @cached_property
-    def together(self) -> list[dict[str, Together]]:
-        """Of the values in ``reduced`` that are made of sums, how these are added up."""
-        return [
-            {
-                name: together(self.values, self.by_rule, self.doubtful, [self.values[i].args[0] for i in found])
-                for name, found in reduced.items()
-                if REDUCTIONS[name].kinds == (SUM,)
-            }
-            for reduced in self.reduced
-        ]
+    def at_once(self) -> list[list[AtOnce]]:
+        """The values in ``reduced``, those of one opcode together."""
+        return [[self._at_once(name, found) for name, found in reduced.items()] for reduced in self.reduced]
+
+    def _at_once(self, name: str, found: list[int]) -> AtOnce:
+        rule = REDUCTIONS[name]
+        operands = [self.values[i].args for i in found]
+        firsts = [args[0] for args in operands]
+        rows, counted = places([self.rows[i] for i in found]), alike(self.values, firsts)
+        if rule.kinds == (SUM,):
+            added = together(self.values, self.by_rule, self.doubtful, self.places, firsts)
+            return AtOnce(rule, rows, counted, added, [])
+        kinds = [k for kind in rule.kinds for k in ((kind, DEVIATIONS) if kind == MEAN else (kind,))]
+        totals: list[Places | list[Total]] = []
+        for kind in kinds:
+            wanted = [(kind, args) for args in operands]
+            known = all(total in self.places for total in wanted)  # others follow from what is known of columns
+            totals.append(places([self.places[total] for total in wanted]) if known else wanted)
+        return AtOnce(rule, rows, counted, None, totals)
 
 
 def by_rule(v: Value, bound: float) -> bool:

@@ -44,6 +44,7 @@ class Segments:
         self._scale = scale
         self._many = len(networks) > MAPPED
         self._bounds: dict[str, float] = {}
+        self._copied: dict[str, int] = {}
         self._axes: dict[str, Ints] = {}
         self._layouts: dict[tuple[Axes, int, int], Layout] = {}
         self._held: OrderedDict[tuple[str, int, int], Held] = OrderedDict()
@@ -85,13 +86,12 @@ class Segments:
 
     def copied(self, statistics: Sequence[str]) -> int:
         """Bytes of the statistics that have to be copied to be read."""
-        first, layer = self.places[0]
-        elsewhere = []
         for name in statistics:
-            a, b = (self._source.read(first, name, layer) for _ in range(2))
-            if self._many or not np.may_share_memory(a, b):
-                elsewhere.append(STATISTICS[name].type)
-        return 4 * sum(int((self._axes[t.rows] * self._axes[t.cols]).sum()) for t in elsewhere)
+            if name not in self._copied:
+                a, b = (self._source.read(self.places[0][0], name, self.places[0][1]) for _ in range(2))
+                type_, lying = STATISTICS[name].type, not self._many and np.may_share_memory(a, b)
+                self._copied[name] = 0 if lying else 4 * int(self._axes[type_.rows] @ self._axes[type_.cols])
+        return sum(self._copied[name] for name in statistics)
 
     def held(self, statistic: str, start: int, stop: int) -> Held:
         """The segments of a statistic from place ``start`` to ``stop``; while the answer lives, so do they."""

@@ -27,18 +27,20 @@ SMALL_WORK = 1 << 20
 
 @dataclass(frozen=True)
 class Left:
-    """What a sweep leaves behind: totals ``[T]``; by Matrix, for all columns of all layers in a row, the largest
-    element and the sum of exp(element - largest) (NaN where that has no value), and the sums of columns and of rows."""
+    """What a sweep leaves behind: ``rows``, the row of each total in a table ``totals`` ``[S, T]``; by Matrix, for all
+    columns of all layers in a row, the largest element and the sum of exp(element - largest) (NaN where that has no
+    value), and the sums of columns and of rows."""
 
-    totals: dict[Total, Array]
+    rows: dict[Total, int]
+    totals: Array
     columns: dict[int, tuple[Array, Array]] = field(default_factory=dict)
     column_sums: dict[int, Array] = field(default_factory=dict)
     row_sums: dict[int, Array] = field(default_factory=dict)
 
     def items(self) -> Iterator[tuple[What, Arrays]]:
         """All of it, each under its own name."""
-        for what, values in self.totals.items():
-            yield what, (values,)
+        for what, row in self.rows.items():
+            yield what, (self.totals[row],)
         for x, pair in self.columns.items():
             yield ("columns", (x,)), pair
         for table, found in (("column_sums", self.column_sums), ("row_sums", self.row_sums)):
@@ -51,12 +53,14 @@ def sweep_over(
     where: Layout,
     addresses: Ints,
     scalars: Array,
+    joined: Array,
     columns: Mapping[int, tuple[Array, Array]],
     number: type[np.floating[Any]],
     threads: Threads,
 ) -> Left:
-    """Runs a sweep. ``addresses``: ``[segments of the sweep, T]``. ``scalars``: ``[rows of the plan, T]``. ``columns``:
-    of the Matrices that it takes softmax of, see `Left`. ``number``: float64 or float32."""
+    """Runs a sweep. ``addresses``: ``[segments of the sweep, T]``. ``scalars``: ``[rows of the plan, T]``. ``joined``:
+    where its totals go, ``[S, T]``. ``columns``: of the Matrices that it takes softmax of, see `Left`. ``number``:
+    float64 or float32."""
     capacity = WIDEST * (8 // np.dtype(number).itemsize) + PAD
     totals = np.repeat(sweep.first_totals[None], len(where.jobs), axis=0)
     shape = len(sweep.columns), where.new_columns
@@ -75,7 +79,8 @@ def sweep_over(
         )  # fmt: skip
 
     threads.each(share, _shares(where.jobs, len(sweep.code), threads.count))
-    left = Left(_joined(sweep, where, totals))
+    compiled("join")(where.jobs, sweep.kinds, totals, joined)
+    left = Left(sweep.totals, joined)
     if sweep.columns:
         left.columns.update(_joined_columns(sweep, where, new, sums))
     for x, row in sweep.column_sums.items():
@@ -107,12 +112,6 @@ def _factors(
         largest[row, : len(high)] = high
         factors[row, : len(high)] = COLUMNWISE[name][1](total)
     return largest, factors
-
-
-def _joined(sweep: Sweep, where: Layout, totals: Array) -> dict[Total, Array]:
-    joined = np.empty((len(sweep.totals), len(where.rows)))
-    compiled("join")(where.jobs, sweep.kinds, totals, joined)
-    return dict(zip(sweep.totals, joined, strict=True))
 
 
 def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) -> dict[int, tuple[Array, Array]]:

@@ -1,8 +1,8 @@
-"""Σ x of many values at once: totals side by side in one table, then sums of these, all of one kind in one step."""
+"""Many values at once: totals side by side in one table, sums of sums, all of one kind in one step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,32 +12,77 @@ from ....grammar.types import Kind
 from . import sums
 from .emit import SUM
 from .passes import Total
+from .rules import Totals
 from .values import Value
 
 Places = NDArray[np.intp]
+
+
+def places(rows: Sequence[int]) -> Places:
+    """Rows of a table, to take them at once."""
+    return np.array(rows, np.intp)
+
+
+def alike(values: Sequence[Value], matrices: Sequence[int]) -> list[int]:
+    """One of the Matrices where all are of one type, so that they have as many elements; otherwise all of them."""
+    return list(matrices[:1] if len({values[x].axes for x in matrices}) == 1 else matrices)
+
+
+@dataclass(frozen=True, eq=False)
+class Unsure:
+    """Sums that are believed at first: ``values``, whose elements may leave the range, see `plan.Plan.doubtful`.
+
+    ``rows``: where they stand. ``shrinking``: which may go below it, bool ``[U, 1]``; ``growing``: those that may go
+    beyond it. ``counted``: see `alike`.
+    """
+
+    values: list[int]
+    rows: Places
+    shrinking: NDArray[np.bool_]
+    growing: list[int]
+    counted: list[int]
 
 
 @dataclass(frozen=True, eq=False)
 class Together:
     """A table of sums ``[S, T]``, a row for each of ``values``.
 
-    ``totals``: what the first rows are. ``single``: the values of the next rows, each by its own rule. ``steps``: the
-    rows after these, as a function of others. ``wanted``: the rows of the values that were asked for. ``unsure``:
-    values whose elements may leave the range, see `plan.Plan.doubtful`, and their rows.
+    ``totals``: which totals the first rows are, by their place. ``single``: the values of the next rows, each by its
+    own rule. ``steps``: the rows after these, as a function of others. ``wanted``: the rows of the values that were
+    asked for.
     """
 
     values: tuple[int, ...]
-    totals: tuple[Total, ...]
+    totals: Places
     single: tuple[int, ...]
     steps: tuple[tuple[np.ufunc, Places, tuple[Places, ...]], ...]
     wanted: Places
-    unsure: tuple[list[int], Places]
+    unsure: Unsure
+
+
+@dataclass(frozen=True, eq=False)
+class AtOnce:
+    """Values of one opcode that need no Scalar, computed together.
+
+    ``rule``: how. ``rows``: theirs in the table of Scalars. ``counted``: see `alike`, of their operands. ``added``: the
+    sums that they are made of, or else ``totals``: by kind, the places of the totals, or which these are.
+    """
+
+    rule: Totals
+    rows: Places
+    counted: list[int]
+    added: Together | None
+    totals: list[Places | list[Total]]
 
 
 def together(
-    values: Sequence[Value], by_rule: Sequence[bool], doubtful: Sequence[tuple[bool, bool]], wanted: Sequence[int]
+    values: Sequence[Value],
+    by_rule: Sequence[bool],
+    doubtful: Sequence[tuple[bool, bool]],
+    table: Mapping[Total, int],
+    wanted: Sequence[int],
 ) -> Together:
-    """How to add up the ``wanted`` Matrices."""
+    """How to add up the ``wanted`` Matrices. ``table``: the places of totals."""
     totals: dict[int, Total] = {}
     depths: dict[int, int] = {}
 
@@ -68,7 +113,7 @@ def together(
     row = {x: i for i, x in enumerate(every)}
 
     def rows(of: Sequence[int]) -> Places:
-        return np.array([row[x] for x in of], np.intp)
+        return places([row[x] for x in of])
 
     steps = tuple(
         (
@@ -79,5 +124,12 @@ def together(
         for step in ordered
     )
     guarded = (x for x in every if depths[x] != 1 and by_rule[x] and values[x].name not in sums.UNGUARDED)
-    unsure = [x for x in guarded if any(doubtful[x])]
-    return Together(every, tuple(totals.values()), single, steps, rows(wanted), (unsure, rows(unsure)))
+    doubted = [x for x in guarded if any(doubtful[x])]
+    unsure = Unsure(
+        doubted,
+        rows(doubted),
+        np.array([[doubtful[x][0]] for x in doubted], np.bool_).reshape(-1, 1),
+        [x for x in doubted if doubtful[x][1]],
+        alike(values, doubted),
+    )
+    return Together(every, places([table[t] for t in totals.values()]), single, steps, rows(wanted), unsure)
