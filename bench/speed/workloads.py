@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,12 +152,39 @@ NUMPY: dict[str, Function] = {
 
 
 def expected(workload: Workload) -> NDArray[np.float64]:
-    """The mean of every program in float64, ``[P]``, a part of the elements at a time."""
+    """The mean of every program in float64, ``[P]``."""
+    return _means(workload, np.float64, NUMPY)
+
+
+def delicate(workload: Workload, wanted: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
+    """Which programs float32 cannot be trusted with, bool ``[P]``: on the way an element is not finite, or the mean is
+    not the one that is wanted. With a thousand programs and millions of elements there are some."""
+    broken = False
+
+    def watched(function: Function) -> Function:
+        def call(*operands: Floats) -> Floats:
+            nonlocal broken
+            found: Floats = function(*operands)
+            broken = broken or not np.isfinite(found).all()
+            return found
+
+        return call
+
+    table = {name: watched(function) for name, function in NUMPY.items()}
+    found = []
+    for tree, mean in zip(workload.trees, wanted, strict=True):
+        broken = False
+        (narrow,) = _means(Workload(workload.name, (tree,), workload.data), np.float32, table)
+        found.append(broken or not abs(narrow - mean) <= tolerance * abs(mean))
+    return np.array(found)
+
+
+def _means(workload: Workload, number: type[np.floating[Any]], table: Mapping[str, Function]) -> NDArray[np.float64]:
+    """A part of the elements at a time, added up in float64."""
     sums = np.zeros(len(workload.trees))
-    parts: Sequence[NDArray[np.float32]] = np.array_split(workload.data, -(-workload.elements // 100_000), axis=1)
-    compute = [composed(t, NUMPY) for t in workload.trees]
+    compute = [composed(t, table) for t in workload.trees]
     with np.errstate(all="ignore"):
-        for part in parts:
-            wide = part.astype(np.float64)
-            sums += [float(f(wide).sum()) for f in compute]
+        for part in np.array_split(workload.data, -(-workload.elements // _PROBE), axis=1):
+            given = part.astype(number)
+            sums += [float(f(given).sum(dtype=np.float64)) for f in compute]
     return sums / workload.elements

@@ -11,7 +11,16 @@ from click.testing import CliRunner
 from proxforge.bench.speed import engines, limits, measure, rebuild
 from proxforge.bench.speed.engines import ENGINES, missing
 from proxforge.bench.speed.measure import Report
-from proxforge.bench.speed.workloads import ARRAYS, NODES, Tree, Workload, evolved_workload, expected, random_workload
+from proxforge.bench.speed.workloads import (
+    ARRAYS,
+    NODES,
+    Tree,
+    Workload,
+    delicate,
+    evolved_workload,
+    expected,
+    random_workload,
+)
 from proxforge.commands.speed import speed
 from proxforge.grammar.errors import ProxforgeError
 
@@ -80,6 +89,18 @@ def test_an_engine_that_computes_something_else_is_an_error(monkeypatch):
     monkeypatch.setitem(ENGINES, "numpy", (lambda workload, threads: wrong, "numpy", False))
     with pytest.raises(AssertionError, match="numpy"):
         measure.measure([3000], 12, 0, [1], ["numpy"], repeats=1)
+
+
+def test_what_float32_cannot_be_trusted_with_is_known():
+    x, y = Tree("x"), Tree("x", index=1)
+    e = Tree("exp", (x,))
+    grown = Tree("tanh", (Tree("logabs", (Tree("exp", (e,)),)),))
+    lost = Tree("-", (Tree("+", (x, y)), x))
+    data = np.ones((ARRAYS, 250_000), np.float32)
+    data[0, 200_000] = 5.0  # exp(exp(5)) is 3e64
+    data[1] = 1e-9
+    workload = Workload("hand", (grown, e, lost, Tree("-", (y, x))), data)
+    assert delicate(workload, expected(workload), 1e-3).tolist() == [True, False, True, False]
 
 
 def test_what_torch_compiles_is_a_function_of_its_own():
