@@ -23,6 +23,7 @@ from proxforge.vm.backends.cpu import CpuBackend, group, layout, segments, sweep
 from proxforge.vm.backends.cpu.kernels import KERNELS
 from proxforge.vm.backends.cpu.rules import AFFINE, COLUMNWISE, REDUCTIONS, SCALARS
 from proxforge.vm.backends.cpu.sums import BOUNDS, SUMS
+from proxforge.vm.backends.cpu.threads import Threads
 from proxforge.vm.compile import compile_nodes
 from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.program import in_use
@@ -215,7 +216,8 @@ def test_sources_whose_reads_are_copies():
                      for n in source.networks], [n.size for n in source.networks])  # fmt: skip
     nodes = population(20)
     np.testing.assert_array_equal(scores(nodes, copies), scores(nodes))
-    assert segments.Segments(copies, range(6), 1).places == segments.Segments(source, range(6), 1).places
+    alone = Threads(1)
+    assert segments.Segments(copies, range(6), 1, alone).places == segments.Segments(source, range(6), 1, alone).places
 
 
 def test_networks_are_a_choice():

@@ -321,7 +321,7 @@ def test_without_a_folder_to_write_to_it_is_compiled_in_memory(monkeypatch):
         return original(*args, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    join = machine.compiled.__wrapped__("join")
+    join = machine._compiled.__wrapped__("join", True)
     out = np.empty((1, 1))
     join(np.zeros((1, 10), np.int64), np.array([emit.SUM]), np.array([[3.0]]), out)
     assert (tried, out[0, 0]) == ([True, False], 3.0)

@@ -18,6 +18,7 @@ from ...layers import fact_table, finish
 from ...program import Program
 from .. import Array
 from .group import Group
+from .machine import compiled
 from .memory import Arrays, Memory, What
 from .plan import Plan, plan
 from .segments import SHARE, Part, Segments
@@ -54,7 +55,8 @@ class CpuBackend:
         self._facts = fact_table(source, networks)
         self._plans: WeakKeyDictionary[Program, Plan] = WeakKeyDictionary()
         self._memory = Memory(remembered)
-        self._segments = Segments(source, networks, 8 // np.dtype(number).itemsize)
+        self._segments = Segments(source, networks, 8 // np.dtype(number).itemsize, self._threads)
+        self._threads.ahead(lambda: compiled("run", number is np.float64))
 
     def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
         """See `Backend.run`."""

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numba
@@ -206,6 +207,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     return run
 
 
+_LOCK = Lock()
 _INTS, _REALS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
 _JOBS = types.int64[:, ::1]
 
@@ -223,13 +225,18 @@ def _signatures(number: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@cache
 def compiled(name: str, double: bool = True) -> Any:
-    """``run`` or one of `join`, compiled (about two seconds, once) or read from the disk.
+    """``run`` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread.
 
     numba keeps what it compiles beside this file, or else in the user's cache folder; where neither can be written, it
     is compiled again in every process.
     """
+    with _LOCK:
+        return _compiled(name, double)
+
+
+@cache
+def _compiled(name: str, double: bool) -> Any:
     make = {"run": _make_run, **join.MAKERS}[name]
     signature = _signatures(types.float64 if double else types.float32)[name]
     for keep in (True, False):

@@ -15,6 +15,7 @@ from ....stats_cache.addresses import room
 from ....stats_cache.source import Source
 from .layout import Ints, Layout, layout
 from .memory import Arrays
+from .threads import Threads
 from .values import Axes
 
 RESIDENT = 1 << 29
@@ -36,12 +37,13 @@ class Held:
 
 class Segments:
     """All layers of the chosen networks, one after the other: the places 0 to T - 1. ``scale``: how many times larger
-    than in float64 a tile may be."""
+    than in float64 a tile may be. ``threads``: to read them, which where they are checked takes its time."""
 
-    def __init__(self, source: Source, networks: Sequence[int], scale: int) -> None:
+    def __init__(self, source: Source, networks: Sequence[int], scale: int, threads: Threads) -> None:
         self.places = [(n, layer) for n in networks for layer in range(source.networks[n].layers)]
         self._source = source
         self._scale = scale
+        self._threads = threads
         self._many = len(networks) > MAPPED
         self._bounds: dict[str, float] = {}
         self._copied: dict[str, int] = {}
@@ -105,15 +107,25 @@ class Segments:
         return found
 
     def _read(self, statistic: str, start: int, stop: int) -> Held:
+        places = range(start, stop)
         if not self.copied([statistic]):
-            arrays = [np.ascontiguousarray(self.segment(statistic, p)) for p in range(start, stop)]
+            arrays = [np.empty(0, np.float32)] * len(places)
+
+            def look(place: int) -> None:
+                arrays[place - start] = np.ascontiguousarray(self.segment(statistic, place))
+
+            self._threads.each(look, places)
             return Held(np.array([a.ctypes.data for a in arrays], np.int64), arrays, 0)
         type_ = STATISTICS[statistic].type
         sizes = (self._axes[type_.rows] * self._axes[type_.cols])[start:stop]
         ends = np.cumsum(sizes)
         packed = np.empty(int(ends[-1]), np.float32)
-        for place, end, size in zip(range(start, stop), ends.tolist(), sizes.tolist(), strict=True):
+
+        def copy(place: int) -> None:
+            end, size = int(ends[place - start]), int(sizes[place - start])
             packed[end - size : end] = self.segment(statistic, place).ravel()
+
+        self._threads.each(copy, places)
         return Held(packed.ctypes.data + 4 * (ends - sizes), [packed], packed.nbytes)
 
 

@@ -74,6 +74,12 @@ class Threads:
         for other in others:
             other.result()
 
+    def ahead(self, function: Callable[[], Any]) -> None:
+        """Calls the function in another thread, if there is one, while the calling one goes on: for what is kept by
+        whoever computes it first. What it raises is raised again for who needs it."""
+        if self._pool is not None:
+            self._pool.submit(function)
+
     def scratch(self, size: int, number: type[np.floating[Any]]) -> NDArray[Any]:
         """Memory of the calling thread for at least so many numbers; what is in it is left from before."""
         held: NDArray[Any] | None = getattr(self._local, "scratch", None)
