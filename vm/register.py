@@ -44,6 +44,11 @@ def register(op: Op) -> Op:
     return op
 
 
+def built_in(name: str) -> bool:
+    """Whether an op is part of the language, so that every process knows it."""
+    return name in _BUILT_IN
+
+
 def unregister(name: str) -> None:
     """Takes a registered op out of the language. ProxforgeError ``op`` for a name that was not registered."""
     if name not in OPS or name in _BUILT_IN:

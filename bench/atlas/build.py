@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import local
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,15 @@ from ...vm.backends.cpu.threads import one_blas_thread
 from .baselines import baselines
 from .branches import Branches, Joins
 from .files import checksum, load, save, write_json
-from .listing import DIVIDE, DOT, MATMUL, TIMES, Listing, check_space, list_programs
-from .meetings import Meetings
+from .listing import DIVIDE, Listing, check_space, list_programs
+from .meetings import meeting
 from .order import Order
 from .patterns import LAYERS
 from .ranks import LEFT_OUT, Ranks, rank_joins, rank_sums
 from .running import run_joins
 from .task import PARTS, Task
-from .values import Values, branch_values, counted
+from .values import Values, branch_values, counted, starts_of, stored_values
+from .worker import can_work, meetings_of, met, place_of
 
 Array = NDArray[np.float64]
 Told = Callable[[str, float], None]
@@ -48,8 +48,7 @@ class Building:
         self._work = out / "work"
         self._seconds: dict[str, float] = {}
         self._branches = Branches.of(task.space)
-        counts = [network.layers for network in task.source.networks]
-        self._starts = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        self._starts = starts_of(task.source)
         self._counted = counted(task.source, self._branches)
         self._order = Order.of([np.asarray(y, np.float64) for y in task.targets.values()], task.parts)
         for name, untied in zip(task.targets, self._order.untied.T, strict=True):
@@ -68,15 +67,15 @@ class Building:
     def _compute(self, joins: Joins) -> None:
         """The ranks of all joins, in files for `_finish`."""
         values = self._timed("branches", self._values)
-        meeting = self._meeting(joins)
+        both = self._meeting(joins)
         if self._task.products:
-            self._timed("matrices", lambda: self._meet(values, joins[meeting]))
+            self._timed("matrices", self._meet)
         sums = [load(place) for place in sorted(self._work.glob("network_*.npy"))]
 
         def block(rows: NDArray[np.int64], keep: bool) -> Block:
-            return self._block(joins, rows, values, meeting, sums, keep=keep)
+            return self._block(joins, rows, values, both, sums, keep=keep)
 
-        self._timed("ranks", lambda: self._rank(joins, meeting, block))
+        self._timed("ranks", lambda: self._rank(joins, both, block))
 
     def _timed(self, name: str, step: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -119,44 +118,37 @@ class Building:
             save(places["largest"], made.largest)
             save(places["moments"], np.stack(list(made.moments.values())))
             write_json(ops_place, [list(key) for key in made.moments])
-        values, largest, moments = (np.array(load(place)) for place in places.values())
-        keys = [tuple(key) for key in json.loads(ops_place.read_text())]
-        return Values(values, largest, dict(zip(keys, moments, strict=True)))
+        return stored_values(self._work)
 
     def _meeting(self, joins: Joins) -> NDArray[np.int64]:
-        """The joins of two matrices by * and @ and dot."""
-        both = self._branches.matrix[joins[:, 1]] & self._branches.matrix[joins[:, 2]]
-        return np.flatnonzero(both & np.isin(joins[:, 0], (TIMES, MATMUL, DOT)))
+        """The joins whose sums over the layers are in files, see `_meet`."""
+        return meeting(joins, self._branches)
 
-    def _meet(self, values: Values, joins: Joins) -> None:
+    def _meet(self) -> None:
         """A file for each network."""
         count = len(self._task.source.networks)
-        meetings = Meetings(self._task.source, self._branches, values, self._starts, joins)
-        mine = local()
-        done = 0
-
-        def one(network: int) -> None:
-            nonlocal done
-            place = self._work / f"network_{network:06}.npy"
-            if not place.exists():
-                if not hasattr(mine, "meetings"):
-                    mine.meetings = meetings.again()
-                save(place, mine.meetings.of(network, network))
-            done += 1
-            self._told("matrices", done / count)
-
-        self._each(one, range(count))
+        left = [i for i in range(count) if not place_of(self._out, i).exists()]
+        if not left:
+            return
+        if can_work(self._task):
+            with met(self._task, self._out, left, min(self._threads, len(left))) as networks:
+                for done, _ in enumerate(networks, 1 + count - len(left)):
+                    self._told("matrices", done / count)
+            return
+        with one_blas_thread():
+            meetings = meetings_of(self._task.source, self._task.space, self._out)
+            for network in left:
+                save(place_of(self._out, network), meetings.of(network, network))
+                self._told("matrices", (network + 1) / count)
 
     def _each(self, function: Callable[[int], None], items: Sequence[int]) -> None:
         with one_blas_thread(), ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(function, items):
                 pass
 
-    def _rank(
-        self, joins: Joins, meeting: NDArray[np.int64], block: Callable[[NDArray[np.int64], bool], Block]
-    ) -> None:
+    def _rank(self, joins: Joins, both: NDArray[np.int64], block: Callable[[NDArray[np.int64], bool], Block]) -> None:
         """A file for each block of joins, and one of those that are no algebra: run together, they share their work."""
-        sample = self._sample(len(joins), meeting)
+        sample = self._sample(len(joins), both)
         blocks = range(0, len(joins), BLOCK)
         done = 0
 
@@ -186,20 +178,20 @@ class Building:
         """An array of all blocks."""
         return np.concatenate([np.load(place)[name] for place in sorted(self._work.glob("block_*.npz"))])
 
-    def _sample(self, joins: int, meeting: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _sample(self, joins: int, both: NDArray[np.int64]) -> NDArray[np.int64]:
         """The joins whose scores are kept."""
         rng = np.random.default_rng(0)
         even = rng.choice(joins, min(SAMPLE, joins), replace=False)
-        return np.unique(np.concatenate((even, rng.choice(meeting, min(OF_MATRICES, len(meeting)), replace=False))))
+        return np.unique(np.concatenate((even, rng.choice(both, min(OF_MATRICES, len(both)), replace=False))))
 
     def _block(
-        self, joins: Joins, rows: NDArray[np.int64], values: Values, meeting: NDArray[np.int64],
+        self, joins: Joins, rows: NDArray[np.int64], values: Values, both: NDArray[np.int64],
         sums: Sequence[NDArray[Any]], *, keep: bool,
     ) -> Block:  # fmt: skip
         """``keep``: with scores."""
         made = Ranks.room(len(rows), len(LAYERS), self._order, keep)
         doubtful = np.zeros(len(rows), np.bool_)
-        met, among, place = np.intersect1d(rows, meeting, assume_unique=True, return_indices=True)
+        met, among, place = np.intersect1d(rows, both, assume_unique=True, return_indices=True)
         divided = (joins[rows, 0] == DIVIDE) & self._branches.matrix[joins[rows, 2]]
         made.status[divided] = LEFT_OUT
         others = np.setdiff1d(np.flatnonzero(~divided), among, assume_unique=True)

@@ -30,16 +30,21 @@ UNSURE = 1e-6
 that of ``sqrt(-x) * min_max(sign(x))``, which is 0: the program is run."""
 
 
+def meeting(joins: Joins, branches: Branches) -> NDArray[np.int64]:
+    """The joins of two matrices by * and @ and dot."""
+    both = branches.matrix[joins[:, 1]] & branches.matrix[joins[:, 2]]
+    return np.flatnonzero(both & np.isin(joins[:, 0], (TIMES, MATMUL, DOT)))
+
+
 class Meetings:
     """Computes `SUMS` of any network. ``joins`` ``[R, 3]``: of `Listing.joins` those of two matrices by * or @ or dot.
 
-    Not for several threads at once: `again` makes another one.
+    Not for several threads at once.
     """
 
     def __init__(
         self, source: Source, branches: Branches, values: Values, starts: NDArray[np.int64], joins: Joins
     ) -> None:
-        self._args = source, branches, values, starts, joins
         self._source, self._branches, self._values, self._starts = source, branches, values, starts
         self._joins = joins.astype(np.int64)
         self._chains = chains_of(branches)
@@ -62,10 +67,6 @@ class Meetings:
         self._matmuls = {(a, b): self._pairs((MATMUL,), stat, (a,), (b,)) for a, b in meets}
         second = {b for _, b in meets}
         self._talls = [Tall(self._chains, any(n in second for n in names)) for names in self._groups]
-
-    def again(self) -> Meetings:
-        """Another one, for another thread."""
-        return Meetings(*self._args)
 
     def _pairs(
         self, ops: tuple[int, ...], stat: NDArray[np.int64], left: tuple[str, ...], right: tuple[str, ...]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,7 @@ from ...grammar.reference import FLOAT32_MAX
 from ...stats_cache.source import Network, SegmentFacts, Source, StatFacts
 from ...vm.evaluate import Evaluator
 from .branches import Branches, Unaries
+from .files import load
 
 Array = NDArray[np.float64]
 
@@ -103,6 +106,18 @@ def branch_values(
                 largest[i] = _BOUNDS[b](low, high) if b in _BOUNDS else np.abs(next(extra))
     largest[largest > FLOAT32_MAX] = np.inf
     return Values(found[:size], largest, by_inner)
+
+
+def stored_values(work: Path) -> Values:
+    """What a build has kept of `branch_values`."""
+    values, largest, moments = (np.array(load(work / f"{name}.npy")) for name in ("values", "largest", "moments"))
+    keys = [tuple(key) for key in json.loads((work / "moments.json").read_text())]
+    return Values(values, largest, dict(zip(keys, moments, strict=True)))
+
+
+def starts_of(source: Source) -> NDArray[np.int64]:
+    """Where the layers of each network begin among all layers, ``[A + 1]``."""
+    return np.concatenate(([0], np.cumsum([network.layers for network in source.networks]))).astype(np.int64)
 
 
 def counted(source: Source, branches: Branches) -> Array:
