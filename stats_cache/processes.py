@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
@@ -27,11 +27,10 @@ _READ_BYTES = 1 << 16
 
 
 class Process:
-    """The caller's end of one worker process, of one thread. ``module``: its ``main`` calls `serve`; ``settings``: of
-    its environment, beside the caller's."""
+    """The caller's end of one worker process, of one thread. ``module``: its ``main`` calls `serve`."""
 
-    def __init__(self, module: str, settings: Mapping[str, str] | None = None) -> None:
-        environment = {**os.environ, **(settings or {})}
+    def __init__(self, module: str) -> None:
+        environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
             environment[f"{library}_NUM_THREADS"] = "1"

@@ -1,6 +1,6 @@
 """A worker process of a build: it is sent what the atlas is made of, then asked for networks, one after the other.
 
-The products of the branches keep the interpreter and BLAS busy in turns, so threads would wait for each other.
+The products of the branches are many short calls of numpy, so threads would wait for the interpreter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from ...search.spaces.tree import TreeSpace
 from ...stats_cache.processes import Process, serve, spread
 from ...stats_cache.source import Source
 from ...stats_cache.store import Cache, open_cache
-from ...vm.backends.cpu.threads import blas_instructions
 from ...vm.register import built_in
 from .branches import Branches
 from .files import load, save
@@ -36,7 +35,7 @@ def met(task: Task, out: Path, networks: Sequence[int], processes: int) -> Abstr
     told = {"cache": str(task.source.path), "space": space, "out": str(out)}
 
     def start() -> Process:
-        process = Process(__name__, blas_instructions())
+        process = Process(__name__)
         process.send(told)
         return process
 

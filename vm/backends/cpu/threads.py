@@ -12,14 +12,12 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-from llvmlite import binding
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 
 CACHE_LINE = 64
-_SKYLAKEX = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")
 TABLE = 1 << 25
 """Bytes of a table that is kept."""
 SHARES = 4
@@ -43,19 +41,6 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     other, and what it returns could depend on their number."""
     limit: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
     return limit
-
-
-def blas_instructions() -> dict[str, str]:
-    """What the environment of a new process has to say, for OpenBLAS to use AVX-512 there on a processor that has it
-    and is newer than OpenBLAS; empty where there is nothing to say, or where the user says something.
-
-    Within a process the choice is made when numpy is imported.
-    """
-    known = {library.get("architecture") for library in _libraries().info()}
-    processor = binding.get_host_cpu_features()
-    if "OPENBLAS_CORETYPE" in os.environ or known.isdisjoint(("Haswell", "Zen")):
-        return {}
-    return {"OPENBLAS_CORETYPE": "SkylakeX"} if all(processor.get(f) for f in _SKYLAKEX) else {}
 
 
 class Threads:
