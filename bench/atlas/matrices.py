@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ...grammar.types import STATISTICS
 from ...stats_cache.source import Source
+from ...vm.backends.cpu.threads import Threads
 from .branches import Branches, Unaries
 from .rows import AFFINE, COLUMNWISE, Key, Known, centre_of, form_of, numbers, one_sided, shift_of
-from .tiles import TILE, Side, Task, plan_of, result
+from .tiles import Rows, Side, Task, plan_of, result
 
 Array = NDArray[np.float64]
 
@@ -118,11 +119,16 @@ class Means:
         return self._combined(np.concatenate(table), True)[chosen]
 
 
-class Tall:
-    """Builds the tall matrix of one layer of some statistics of one type. ``rows``: whether their sums are needed."""
+PART = 1 << 15
+"""Elements of a part of the tall matrix, in whole rows of its matrices."""
 
-    def __init__(self, chains: tuple[Chain, ...], rows: bool) -> None:
-        self._count, self._rows = len(chains), rows
+
+class Tall:
+    """Builds the tall matrix of one layer of some statistics of one type."""
+
+    def __init__(self, chains: tuple[Chain, ...]) -> None:
+        self._count = len(chains)
+        self._threads = Threads(1)
         self._sides: dict[Unaries, list[tuple[int, Chain]]] = {}
         for i, chain in enumerate(chains):
             self._sides.setdefault(chain.before, []).append((i, chain))
@@ -140,7 +146,6 @@ class Tall:
         ``finite``: for each statistic, by `Chain.local`."""
         made = _Forms.room(self._count * len(statistics))
         shape = source.shape(place[0], statistics[0], place[1])
-        step = max(1, TILE // shape[1])
         sides, plans = [], []
         for k, name in enumerate(statistics):
             segment = source.read(place[0], name, place[1])
@@ -150,31 +155,27 @@ class Tall:
                     ops = dict.fromkeys(("identity", "abs", *(chain.inner for _, chain in chains)))
                     found = {op: moments[name, *before, op] for op in ops if (name, *before, op) in moments}
                     side = Side(result(segment, before), {op: Known(*m.tolist()) for op, m in found.items()})
-                    side.look(_columnwise([chain for _, chain in live]), step)
+                    side.look(_columnwise([chain for _, chain in live]), self._threads)
                     sides.append(side)
                     plans.append(plan_of(*_placed(made, live, side)))
-        return made.means(*self._gram(shape, sides, plans, len(made.sided), step))
+        return made.means(*self._gram(shape, sides, plans, len(made.sided)))
 
     def _gram(
-        self, shape: tuple[int, int], sides: Sequence[Side], plans: Sequence[tuple[Task, ...]], rows: int, step: int
+        self, shape: tuple[int, int], sides: Sequence[Side], plans: Sequence[tuple[Task, ...]], rows: int
     ) -> tuple[Array, Array, Array]:
         """Inner products of the rows, and the sums of their columns and rows."""
         height, width = shape
-        gram, columns, row_sums = np.zeros((rows, rows)), np.zeros((rows, width)), np.zeros((rows, height))
+        step = max(1, PART // width)
         if self._buffer.shape[0] < rows or self._buffer.shape[1] < step * width:
             self._buffer = np.empty((rows, step * width))
-        start = 0
-        for parts in zip(*(side.tiles(step) for side in sides), strict=True):
-            size = parts[0].shape[0]
-            tall = self._buffer[:rows, : size * width]
-            for side, part, plan in zip(sides, parts, plans, strict=True):
-                side.fill(tall, part, plan)
+        gram, columns, row_sums = np.zeros((rows, rows)), np.zeros((rows, width)), np.zeros((rows, height))
+        made = Rows(sides, plans, self._threads)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            tall = self._buffer[:rows, : (stop - start) * width]
+            found, row_sums[:, start:stop] = made.fill(tall, start, stop)
+            columns += found
             gram += tall @ tall.T
-            elements = tall.reshape(rows, size, width)
-            columns += elements.sum(axis=1)
-            if self._rows:
-                row_sums[:, start : start + size] = elements.sum(axis=2)
-            start += size
         return gram, columns, row_sums
 
 

@@ -65,8 +65,7 @@ class Meetings:
             if STATISTICS[a].type.cols == STATISTICS[b].type.rows
         ]
         self._matmuls = {(a, b): self._pairs((MATMUL,), stat, (a,), (b,)) for a, b in meets}
-        second = {b for _, b in meets}
-        self._talls = [Tall(self._chains, any(n in second for n in names)) for names in self._groups]
+        self._talls = [Tall(self._chains) for _ in self._groups]
 
     def _pairs(
         self, ops: tuple[int, ...], stat: NDArray[np.int64], left: tuple[str, ...], right: tuple[str, ...]

@@ -1,33 +1,36 @@
-"""The rows of the tall matrix, tile by tile, and what has to be known of whole columns before.
+"""The rows of the tall matrix, part by part, and what has to be known of whole columns before.
 
-Each element takes part in a hundred functions, so the ones that follow from each other are computed together:
-``sigmoid`` and ``softmax`` from ``exp``, where no exponential leaves the range of numbers, and what cannot leave
-float32's range is not looked at for that. All else is computed as `grammar.reference` has it.
+Each element takes part in a hundred functions. The machine of the cpu backend computes them tile by tile, as it does
+for a population, and adds up the columns and rows while a tile is in the first cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.ops import OPS
-from ...grammar.reference import EPS, FLOAT32_TINY, in_range
-from .rows import AFFINE, COLUMNWISE, Key, Known, affine
+from ...grammar.reference import FLOAT32_TINY, in_range
+from ...vm.backends.cpu import machine
+from ...vm.backends.cpu.columns import SHIFTED
+from ...vm.backends.cpu.layout import Ints, Layout, layout
+from ...vm.backends.cpu.passes import Sweep
+from ...vm.backends.cpu.rules import COLUMNWISE, ELEMENTWISE
+from ...vm.backends.cpu.sweep import Left, sweep_over
+from ...vm.backends.cpu.threads import Threads
+from .rows import Key, Known, affine
 
 Array = NDArray[np.float64]
 
-TILE = 1 << 15
-"""Elements of a tile, in whole rows."""
-NARROW = 80.0
-"""exp of what is not larger is in float32's range."""
 SQUARED = FLOAT32_TINY**0.5
 """What is smaller has a square below float32's range."""
-SMALL = 1e-20
-"""A statistic whose elements differ by less is looked at in every step."""
+_X, _INNER, _OUTER = range(3)
+"""Registers: an element, the inner op's result, the outer op's."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Task:
     outer: tuple[tuple[str, int, float], ...]
 
 
-def result(segment: NDArray[np.float32], ops: Iterable[str]) -> NDArray[np.floating[Any]]:
+def result(segment: NDArray[np.floating[Any]], ops: Iterable[str]) -> NDArray[np.floating[Any]]:
     """Maps on a whole matrix, as the reference has them."""
-    found: NDArray[np.floating[Any]] = segment
+    found = segment
     with np.errstate(all="ignore"):
         for op in ops:
             if op != "identity":
@@ -64,154 +67,149 @@ class Side:
     """One statistic in one layer, or the result of ops on it. ``known``: by inner op, for ``segment`` ``[r, c]``."""
 
     def __init__(self, segment: NDArray[np.floating[Any]], known: Mapping[str, Known]) -> None:
-        self.segment, self.known = segment, known
+        self.segment, self.known = np.ascontiguousarray(segment), known
         self.columns: dict[str, Columns] = {}
-        own = known["identity"]
-        self._plain = own.within(NARROW) and own.high - own.low > SMALL
-        self.tiny = False
 
-    def tiles(self, step: int) -> Iterable[Array]:
-        """The elements, so many rows at once."""
-        for start in range(0, len(self.segment), step):
-            yield in_range(self.segment[start : start + step].astype(np.float64))
+    @cached_property
+    def tiny(self) -> bool:
+        """Whether there are elements whose squares are below range."""
+        size = np.abs(self.segment)
+        return bool(((size < SQUARED) & (size >= FLOAT32_TINY)).any())
 
-    def look(self, inner: Iterable[str], step: int) -> None:
-        """Finds ``columns`` of the inner ops, and whether there are elements whose squares are below range."""
-        wanted = sorted(inner, key=lambda op: op != "identity")
-        found = {op: (np.full(self.segment.shape[1], -np.inf), np.zeros(self.segment.shape[1])) for op in wanted}
-        after = [op for op in wanted if op in COLUMNWISE]
-        with np.errstate(all="ignore"):
-            for x in self.tiles(step):
-                size = np.abs(x)
-                self.tiny |= bool(((size < SQUARED) & (size > 0)).any())
-            for ops in ([op for op in wanted if op not in after], after):
-                for x in self.tiles(step) if ops else ():
-                    tile = Tile(self, x)
-                    for op in ops:
-                        largest, total = found[op]
-                        y = tile.inner(op)
-                        if self.known[op].within(NARROW):
-                            largest[:] = 0.0
-                            total += tile.exp(op, y).sum(axis=0)
-                        else:
-                            now = np.maximum(largest, y.max(axis=0))
-                            total *= np.exp(largest - now)
-                            total += np.exp(y - now).sum(axis=0)
-                            largest[:] = now
+    def look(self, inner: Iterable[str], threads: Threads) -> None:
+        """Finds ``columns`` of the inner ops."""
+        wanted = list(inner)
+        after = [op for op in wanted if f"{op}.m" in COLUMNWISE]
+        for ops in ([op for op in wanted if op not in after], after):
+            if ops:
+                code = _Code()
+                code.take(self)
                 for op in ops:
-                    self.columns[op] = Columns(*found[op])
+                    code.look(code.inner(op))
+                found = code.run(layout(*_sizes(self.segment.shape), 1), 0, {}, threads).columns
+                self.columns |= {op: Columns(*found[i]) for i, op in enumerate(ops)}
 
-    def fill(self, tall: Array, x: Array, plan: Iterable[Task]) -> None:
-        """Writes the rows of ``plan`` for a tile ``[r, c]`` into ``tall`` ``[rows, r c]``."""
-        tile = Tile(self, x)
-        with np.errstate(all="ignore"):
+
+class Rows:
+    """Computes rows of the tall matrix. ``sides``, of one shape, and the ``plans`` of each."""
+
+    def __init__(self, sides: Sequence[Side], plans: Sequence[Sequence[Task]], threads: Threads) -> None:
+        self._threads = threads
+        self._width = sides[0].segment.shape[1] if sides else 0
+        self._code = _Code()
+        self._layouts: dict[int, Layout] = {}
+        for side, plan in zip(sides, plans, strict=True):
+            self._code.take(side)
             for task in plan:
-                y = tile.inner(task.inner)
+                y = self._code.inner(task.inner)
                 for op, row, centre in task.outer:
-                    out = tall[row].reshape(x.shape)
-                    if op == "identity":
-                        np.subtract(y, centre, out=out)
-                    else:
-                        tile.outer(task.inner, op, y, out)
+                    self._code.row(row, self._code.outer(task.inner, op, y, centre))
+
+    def fill(self, tall: Array, start: int, stop: int) -> tuple[Array, Array]:
+        """Writes a part of all sides, the rows from ``start`` to ``stop`` of their matrices, into ``tall``
+        ``[rows, elements]``. Returns the sums of its columns ``[rows, c]`` and rows ``[rows, stop - start]``."""
+        size = stop - start
+        if size not in self._layouts:
+            self._layouts[size] = layout(*_sizes((size, self._width)), 1)
+        places = {row: tall[row].ctypes.data for row in self._code.rows}
+        left = self._code.run(self._layouts[size], start, places, self._threads)
+        columns, rows = np.empty((len(tall), self._width)), np.empty((len(tall), size))
+        for row in self._code.rows:
+            columns[row], rows[row] = left.column_sums[row], left.row_sums[row]
+        return columns, rows
 
 
-class Tile:
-    """Functions of a tile ``x`` ``[r, c]`` of a `Side`."""
+class _Code:
+    """Writes the code of a sweep over some sides, see `machine`. ``rows``: what is written to memory."""
 
-    def __init__(self, side: Side, x: Array) -> None:
-        self._side, self._x = side, x
-        self._exp: tuple[str, Array] | None = None  # of the last inner op
-        self._exp_of_x: Array | None = None
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self._lines: list[tuple[int, ...]] = []
+        self._memory: list[NDArray[Any] | int] = []  # matrices that are read, rows that are written
+        self._scalars = [0.0]
+        self._factors: list[tuple[str, Columns]] = []
+        self._looked = 0
 
-    def inner(self, op: str) -> Array:
-        """The result of an inner op, in float32's range."""
+    def take(self, side: Side) -> None:
+        """What follows is of this side."""
+        self._side = side
+        self._read(side.segment, _X)
+
+    def inner(self, op: str) -> int:
+        """The register with the result of an inner op."""
+        return self._step(("identity",), op, _X, _INNER)
+
+    def outer(self, inner: str, op: str, y: int, centre: float) -> int:
+        """The register with the result of an outer op on that of an inner one, in register ``y``, less a number."""
+        found = self._step(("identity", inner), op, y, _OUTER)
+        if centre == 0.0:
+            return found
+        self._lines.append((machine.STEP, ELEMENTWISE["sub.ms"], _OUTER, found, found, self._scalar(centre), 0))
+        return _OUTER
+
+    def look(self, register: int) -> None:
+        """Asks for the statistics of its columns."""
+        self._lines.append((machine.COLUMN_STATISTICS, SHIFTED, 0, register, register, self._looked, 0))
+        self._looked += 1
+
+    def row(self, row: int, register: int) -> None:
+        """Asks for its elements, and the sums of its columns and rows."""
+        self._lines += [
+            (machine.COPY_OUT, 0, 0, register, register, len(self._memory), 0),
+            (machine.COLUMN_SUMS, 0, 0, register, register, len(self.rows), 0),
+            (machine.ROW_SUMS, 0, 0, register, register, len(self.rows), 0),
+        ]
+        self._memory.append(row)
+        self.rows.append(row)
+
+    def run(self, where: Layout, start: int, places: Mapping[int, int], threads: Threads) -> Left:
+        """Runs it over a part that begins with row ``start``. ``places``: the address of each row to write."""
+        sweep = Sweep(
+            ("", ""), 1 + _OUTER, np.array(self._lines, np.int64),
+            columns={i: i for i in range(self._looked)},
+            factors={(name, i): i for i, (name, _) in enumerate(self._factors)},
+            column_sums={row: i for i, row in enumerate(self.rows)},
+            row_sums={row: i for i, row in enumerate(self.rows)},
+        )  # fmt: skip
+        addresses = [places[m] if isinstance(m, int) else m[start:].ctypes.data for m in self._memory]
+        columns = {i: (found.largest, found.total) for i, (_, found) in enumerate(self._factors)}
+        scalars, totals = np.array(self._scalars)[:, None], np.empty((0, 1))
+        at = np.array(addresses, np.int64)[:, None]
+        with np.errstate(all="ignore"):
+            return sweep_over(sweep, where, at, scalars, totals, columns, np.float64, threads)
+
+    def _step(self, before: tuple[str, ...], op: str, a: int, d: int) -> int:
+        """The register with the result of an op on register ``a``, which holds that of the ops ``before``."""
+        name, known = f"{op}.m", self._side.known.get(before[-1])
         if op == "identity":
-            return self._x
-        found = np.empty_like(self._x)
-        if op in AFFINE and self._side._plain:
-            scale, _ = affine(op, self._side.known["identity"])
-            if op == "neg":
-                return -self._x
-            least = self._side.known["identity"].mean if op == "normalize" else self._side.known["identity"].low
-            np.subtract(self._x, least, out=found)
-            found *= scale
-        elif self._side._plain:
-            self.outer("identity", op, self._x, found)
+            return a
+        if name in COLUMNWISE:
+            self._lines.append((machine.COLUMN_STEP, COLUMNWISE[name][0], d, a, a, len(self._factors), 0))
+            self._factors.append((name, self._side.columns[before[-1]]))
+        elif op in ("normalize", "min_max"):
+            assert known is not None
+            less = self._scalar(known.mean if op == "normalize" else known.low)
+            self._lines.append((machine.STEP, ELEMENTWISE[name], d, a, a, less, self._scalar(affine(op, known)[0])))
+        elif name in ELEMENTWISE:
+            self._lines.append((machine.STEP, ELEMENTWISE[name], d, a, a, 0, 0))
         else:
-            found = in_range(_plainly(op, self._x, self._side.known["identity"], self._side.columns.get("identity")))
-        return found
+            self._read(np.ascontiguousarray(result(self._side.segment, (*before, op)), np.float64), d)
+        return d
 
-    def exp(self, inner: str, y: Array) -> Array:
-        """exp of an inner op's result, which is narrow; kept for the ops that need it."""
-        if inner == "identity":
-            if self._exp_of_x is None:
-                self._exp_of_x = np.exp(y)
-            return self._exp_of_x
-        if self._exp is None or self._exp[0] != inner:
-            self._exp = inner, np.exp(y)
-        return self._exp[1]
+    def _read(self, matrix: NDArray[Any], d: int) -> None:
+        kind = machine.TAKE if matrix.dtype == np.float32 else machine.COPY_IN
+        self._lines.append((kind, 0, d, 0, 0, len(self._memory), 0))
+        self._memory.append(matrix)
 
-    def outer(self, inner: str, op: str, y: Array, out: Array) -> None:
-        """An op on the result ``y`` of an inner op."""
-        known = self._side.known[inner]
-        if op in ("exp", "sigmoid", "softmax") and known.within(NARROW):
-            self._exponential(inner, op, y, out)
-        elif op == "log":
-            np.add(y, EPS, out=out)
-            np.log(out, out=out)
-        elif op == "abslog":
-            np.abs(y, out=out)
-            np.log(out, out=out)
-            if known.low <= 0.0 <= known.high:
-                out[np.isneginf(out)] = 0.0
-        elif op == "square":
-            np.multiply(y, y, out=out)
-            _flush(out)
-        elif op == "sqrt":
-            np.maximum(y, 0.0, out=out)
-            np.sqrt(out, out=out)
-        elif op == "inv":
-            np.add(y, EPS, out=out)
-            np.divide(1.0, out, out=out)
-        elif op == "relu":
-            np.maximum(y, 0.0, out=out)
-        elif op == "abs":
-            np.abs(y, out=out)
-        elif op == "sign":
-            np.sign(y, out=out)
-        else:
-            out[:] = in_range(_plainly(op, y, known, self._side.columns.get(inner)))
-
-    def _exponential(self, inner: str, op: str, y: Array, out: Array) -> None:
-        e = self.exp(inner, y)
-        if op == "exp":
-            out[:] = e
-        elif op == "sigmoid":
-            np.add(e, 1.0, out=out)
-            np.divide(e, out, out=out)
-        else:
-            columns = self._side.columns[inner]
-            np.multiply(e, np.exp(-columns.largest) / columns.total, out=out)
-            _flush(out)
+    def _scalar(self, value: float) -> int:
+        self._scalars.append(value)
+        return len(self._scalars) - 1
 
 
-def _flush(out: Array) -> None:
-    """Positive numbers below float32's range are 0."""
-    small = out < FLOAT32_TINY
-    if small.any():
-        out[small] = 0.0
-
-
-def _plainly(op: str, y: Array, known: Known, columns: Columns | None) -> Array:
-    """An op as the reference has it. ``known``, ``columns``: of the whole operand."""
-    if op in COLUMNWISE:
-        assert columns is not None
-        shifted = y - columns.largest
-        return np.exp(shifted) / columns.total if op == "softmax" else shifted - np.log(columns.total)
-    if op in ("normalize", "min_max"):
-        scale = affine(op, known)[0]
-        return (y - (known.mean if op == "normalize" else known.low)) * scale if scale else y * 0.0
-    return np.asarray(OPS[op].reference(y))
+def _sizes(shape: tuple[int, ...]) -> tuple[Ints, Ints]:
+    """A layer's rows and columns, as `layout` wants them."""
+    rows, columns = shape
+    return np.array([rows], np.int64), np.array([columns], np.int64)
 
 
 def plan_of(rows: Mapping[Key, int], centres: Mapping[Key, float]) -> tuple[Task, ...]:

@@ -106,7 +106,7 @@ def test_verify_finds_nothing_wrong(name, atlases, source):
     assert found.wrong == 0
     assert found.examples == []
     assert found.programs == min(10_000, len(atlases[name].joins))
-    assert found.score < 1e-9
+    assert found.score < (1e-7 if name == "out of range" else 1e-9)  # log(exp(x)) where exp(x) is nearly 1
 
 
 @pytest.mark.parametrize("name", small.SPACES)

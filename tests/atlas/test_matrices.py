@@ -10,11 +10,12 @@ import pytest
 from proxforge.bench.atlas.branches import Branches
 from proxforge.bench.atlas.matrices import Tall, chains_of
 from proxforge.bench.atlas.rows import Known, form_of, numbers, shift_of
-from proxforge.bench.atlas.tiles import Side, plan_of
+from proxforge.bench.atlas.tiles import Rows, Side, plan_of
 from proxforge.grammar.ops import OPS
 from proxforge.grammar.reference import in_range
 from proxforge.search.spaces import TreeSpace
 from proxforge.stats_cache.memory import MemoryCache
+from proxforge.vm.backends.cpu.threads import Threads
 
 INNER = ("identity", "abslog", "abs", "square", "exp", "normalize", "relu", "inv", "sigmoid", "softmax", "log_softmax",
          "sqrt", "neg", "min_max", "sign")  # fmt: skip
@@ -57,7 +58,7 @@ def test_a_form_is_the_op_of_the_op(kind):
     x = in_range(made.astype(np.float64))
     results = {op: applied(op, x) for op in INNER}
     side = Side(made, {op: known(y) for op, y in results.items()})
-    side.look([op for op in INNER if np.isfinite(results[op]).all()], step=7)
+    side.look([op for op in INNER if np.isfinite(results[op]).all()], Threads(1))
     assert side.tiny == (kind == "underflow")
     shared = 0
     for inner, outer in product(INNER, OUTER):
@@ -70,7 +71,13 @@ def test_a_form_is_the_op_of_the_op(kind):
             shared += form.row != (inner, outer)
             centre = side.known[form.row[0]].centre if form.row[1] == "identity" else 0.0
             tall = np.empty((1, x.size))
-            side.fill(tall, x, plan_of({form.row: 0}, {form.row: centre}))
+            rows = Rows([side], [plan_of({form.row: 0}, {form.row: centre})], Threads(1))
+            for start, stop in ((0, 30), (30, 37)):
+                part = tall[:, start * x.shape[1] : stop * x.shape[1]]
+                columns, sums = rows.fill(part, start, stop)
+                elements = part.reshape(stop - start, -1)
+                assert np.allclose(columns[0], elements.sum(axis=0), rtol=1e-12, atol=1e-12 * np.abs(part).max())
+                assert np.allclose(sums[0], elements.sum(axis=1), rtol=1e-12, atol=1e-12 * np.abs(part).max())
             found += form.factor * tall[0].reshape(x.shape)
         if form.columns is not None:
             op, less = numbers(form.columns, side.known)
@@ -97,7 +104,7 @@ def test_means_of_products_and_sums_of_columns_and_rows(kind):
             moments[name, *chain.before, chain.inner] = np.array([m.mean, m.std, m.low, m.high])
         finite.append(live)
     source = MemoryCache([{"fc1.w": [w], "fc1.g": [g]}])
-    found = Tall(chains, rows=True).means(source, (0, 0), ("fc1.w", "fc1.g"), moments, finite)
+    found = Tall(chains).means(source, (0, 0), ("fc1.w", "fc1.g"), moments, finite)
     flat = np.stack([y.ravel() for y in every])
     size = np.sqrt((flat**2).mean(axis=1))
     with np.errstate(all="ignore"):
