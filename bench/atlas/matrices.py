@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from llvmlite import binding
 from numpy.typing import NDArray
 
 from ...grammar.types import STATISTICS
 from ...stats_cache.source import Source
-from ...vm.backends.cpu.threads import Threads
+from ...vm.backends.cpu.gram import BLOCK
+from ...vm.backends.cpu.machine import compiled
+from ...vm.backends.cpu.threads import Threads, aligned
 from .branches import Branches, Unaries
 from .rows import AFFINE, COLUMNWISE, Key, Known, centre_of, form_of, numbers, one_sided, shift_of
 from .tiles import Rows, Side, Task, plan_of, result
@@ -123,6 +126,35 @@ PART = 1 << 15
 """Elements of a part of the tall matrix, in whole rows of its matrices."""
 
 
+ROUND, APART = 8, 16
+"""Rows begin at a multiple of a vector, and no number of pages from each other."""
+
+
+class Gram:
+    """Adds up inner products of the rows of a table, part by part."""
+
+    def __init__(self, table: Array) -> None:
+        self._table = table
+        self._sums = np.zeros((len(table), len(table)))
+        self._own = bool(binding.get_host_cpu_features().get("avx512f"))
+
+    def add(self, elements: int) -> None:
+        """Those of so many elements of each row."""
+        if not self._own:
+            part = self._table[:, :elements]
+            self._sums += part @ part.T
+            return
+        end = -(-elements // ROUND) * ROUND
+        self._table[:, elements:end] = 0.0
+        rows, stride = self._table.shape
+        compiled("gram")(self._table.ravel(), rows, end, stride, self._sums.ravel())
+
+    def found(self) -> Array:
+        """All of them."""
+        upper = np.triu(self._sums)
+        return np.asarray(upper + np.triu(upper, 1).T)
+
+
 class Tall:
     """Builds the tall matrix of one layer of some statistics of one type."""
 
@@ -132,7 +164,7 @@ class Tall:
         self._sides: dict[Unaries, list[tuple[int, Chain]]] = {}
         for i, chain in enumerate(chains):
             self._sides.setdefault(chain.before, []).append((i, chain))
-        self._buffer = np.empty((0, 0))
+        self._memory = np.empty(0)
 
     def means(
         self,
@@ -166,17 +198,24 @@ class Tall:
         """Inner products of the rows, and the sums of their columns and rows."""
         height, width = shape
         step = max(1, PART // width)
-        if self._buffer.shape[0] < rows or self._buffer.shape[1] < step * width:
-            self._buffer = np.empty((rows, step * width))
-        gram, columns, row_sums = np.zeros((rows, rows)), np.zeros((rows, width)), np.zeros((rows, height))
+        table = self._room(rows, step * width)
+        gram, columns, row_sums = Gram(table), np.zeros((rows, width)), np.zeros((rows, height))
         made = Rows(sides, plans, self._threads)
         for start in range(0, height, step):
             stop = min(start + step, height)
-            tall = self._buffer[:rows, : (stop - start) * width]
-            found, row_sums[:, start:stop] = made.fill(tall, start, stop)
+            found, row_sums[:, start:stop] = made.fill(table[:rows], start, stop)
             columns += found
-            gram += tall @ tall.T
-        return gram, columns, row_sums
+            gram.add((stop - start) * width)
+        return gram.found()[:rows, :rows], columns, row_sums
+
+    def _room(self, rows: int, elements: int) -> Array:
+        """Memory for so many rows, or some more that are 0, of so many elements and some more."""
+        height, width = -(-rows // BLOCK) * BLOCK, -(-elements // ROUND) * ROUND + APART
+        if self._memory.size < height * width:
+            self._memory = aligned(height * width, np.float64)
+        table = self._memory[: height * width].reshape(height, width)
+        table[rows:] = 0.0
+        return table
 
 
 def _columnwise(live: Sequence[Chain]) -> list[str]:

@@ -106,8 +106,9 @@ class Rows:
                     self._code.row(row, self._code.outer(task.inner, op, y, centre))
 
     def fill(self, tall: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """Writes a part of all sides, the rows from ``start`` to ``stop`` of their matrices, into ``tall``
-        ``[rows, elements]``. Returns the sums of its columns ``[rows, c]`` and rows ``[rows, stop - start]``."""
+        """Writes a part of all sides, the rows from ``start`` to ``stop`` of their matrices, into ``tall``, each row of
+        which has room for as many elements. Returns the sums of the part's columns ``[rows, c]`` and of its rows
+        ``[rows, stop - start]``."""
         size = stop - start
         if size not in self._layouts:
             self._layouts[size] = layout(*_sizes((size, self._width)), 1)

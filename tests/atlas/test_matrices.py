@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from proxforge.bench.atlas import matrices
 from proxforge.bench.atlas.branches import Branches
 from proxforge.bench.atlas.matrices import Tall, chains_of
 from proxforge.bench.atlas.rows import Known, form_of, numbers, shift_of
@@ -117,3 +118,17 @@ def test_means_of_products_and_sums_of_columns_and_rows(kind):
         some = ~np.isnan(sums).any(axis=1)
         mine = found.sums(side, slice(0, len(every)))
         assert (np.abs(mine - sums)[some].max(axis=1) <= 1e-9 * length * np.abs(flat[some]).max(axis=1)).all()
+
+
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize(("rows", "elements"), [(5, 8), (10, 1), (15, 383), (20, 385), (35, 1000)])
+def test_inner_products_are_added_up_part_by_part(rows, elements, avx512, monkeypatch):
+    monkeypatch.setattr(matrices.binding, "get_host_cpu_features", lambda: {"avx512f": avx512})
+    table = np.full((rows, elements + matrices.ROUND + matrices.APART), np.nan)
+    gram = matrices.Gram(table)
+    parts = np.random.default_rng(0).normal(size=(2, rows, elements))
+    for part in parts:
+        table[:, :elements] = part
+        gram.add(elements)
+    expected = sum(part @ part.T for part in parts)
+    np.testing.assert_allclose(gram.found(), expected, rtol=1e-12, atol=1e-12 * elements)

@@ -345,7 +345,7 @@ def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path):
 
 def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: Path):
     folder = Path(machine.__file__).parent
-    names = ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "machine")
+    names = ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "gram", "machine")
     for name in names:
         (tmp_path / f"{name}.py").write_bytes((folder / f"{name}.py").read_bytes())
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))

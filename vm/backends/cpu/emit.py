@@ -265,7 +265,7 @@ def added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -
     parts = [b.load(v) for v in side]
     while len(parts) > 1:
         parts = [b.fadd(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-    return _folded(b, parts[0], b.fadd)
+    return folded(b, parts[0], b.fadd)
 
 
 def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
@@ -296,7 +296,7 @@ def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
         parts = [b.load(v) for v in variables]
         while len(parts) > 1:
             parts = [join(x, y) for x, y in zip(parts[::2], parts[1::2], strict=True)]
-        return _folded(b, parts[0], join)
+        return folded(b, parts[0], join)
 
     value = b.fadd(joined([v for v, _ in side], better), ir.Constant(lanes.form.element, 0.0))  # no -0
     result = code.variable(value if lanes.double else b.fpext(value, ir.DoubleType()))
@@ -308,7 +308,7 @@ def _extreme(code: Code, scratch: Value, a: Value, n: Value, how: str) -> Value:
     return b.load(result)
 
 
-def _folded(builder: Any, vector: Value, join: Callable[[Value, Value], Value]) -> Value:
+def folded(builder: Any, vector: Value, join: Callable[[Value, Value], Value]) -> Value:
     """The lanes joined pairwise: the first half with the second, and so on."""
     count = vector.type.count
     parts = [builder.extract_element(vector, ir.IntType(32)(i)) for i in range(count)]

@@ -16,7 +16,7 @@ import numba
 from numba import types
 from numba.extending import intrinsic
 
-from . import columns, emit, join, moves
+from . import columns, emit, gram, join, moves
 from .emit import Code
 from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
 
@@ -115,7 +115,7 @@ def _fingerprint() -> str:
     """Of everything that is compiled in: numba's own check of a cached function sees this file alone."""
     folder = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "machine"):
+    for name in ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "gram", "machine"):
         digest.update((folder / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
@@ -221,12 +221,13 @@ def _signatures(number: Any) -> dict[str, Any]:
             _REALS, _int,
         ),
         "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
+        "gram": types.void(_REALS, _int, _int, _int, _REALS),
         "join_columns": types.void(_JOBS, table, _TABLE, types.boolean),
     }  # fmt: skip
 
 
 def compiled(name: str, double: bool = True) -> Any:
-    """``run`` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread.
+    """``run``, `gram` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread.
 
     numba keeps what it compiles beside this file, or else in the user's cache folder; where neither can be written, it
     is compiled again in every process.
@@ -237,7 +238,7 @@ def compiled(name: str, double: bool = True) -> Any:
 
 @cache
 def _compiled(name: str, double: bool) -> Any:
-    make = {"run": _make_run, **join.MAKERS}[name]
+    make = {"run": _make_run, **join.MAKERS, **gram.MAKERS}[name]
     signature = _signatures(types.float64 if double else types.float32)[name]
     for keep in (True, False):
         try:
