@@ -19,11 +19,11 @@ from .listing import PROGRAM, patterns_of
 from .matrices import chains_of, groups_of
 from .meetings import SUMS
 
-MULTIPLY_ADDS = 2e10
+MULTIPLY_ADDS = 4e10
 """float64 multiply-adds of a matrix product per second and thread, as seen on one core of a server."""
 LIVE = 0.55
 """The share of the matrices that are rows of the tall matrix: finite, and no multiple of another plus numbers."""
-FILLED = 3e-9
+FILLED = 1e-9
 """Seconds and thread per element of the tall matrix, to compute it and to add it up by column and row."""
 MET = 7e-8
 """Seconds and thread per join of two matrices and layer."""
