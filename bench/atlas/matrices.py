@@ -201,7 +201,7 @@ class Tall:
         table = self._room(rows, step * width)
         gram, columns, row_sums = Gram(table), np.zeros((rows, width)), np.zeros((rows, height))
         made = Rows(sides, plans, self._threads)
-        for start in range(0, height, step):
+        for start in range(0, height if rows else 0, step):
             stop = min(start + step, height)
             found, row_sums[:, start:stop] = made.fill(table[:rows], start, stop)
             columns += found

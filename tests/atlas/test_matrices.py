@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from proxforge.bench.atlas import matrices
+from proxforge.bench.atlas import matrices, tiles
 from proxforge.bench.atlas.branches import Branches
 from proxforge.bench.atlas.matrices import Tall, chains_of
 from proxforge.bench.atlas.rows import Known, form_of, numbers, shift_of
@@ -132,3 +132,25 @@ def test_inner_products_are_added_up_part_by_part(rows, elements, avx512, monkey
         gram.add(elements)
     expected = sum(part @ part.T for part in parts)
     np.testing.assert_allclose(gram.found(), expected, rtol=1e-12, atol=1e-12 * elements)
+
+
+def test_a_layer_without_a_finite_matrix_has_no_means():
+    chains = chains_of(Branches.of(TreeSpace(("fc1.w",), "autoprox")))
+    source = MemoryCache([{"fc1.w": [segment("plain")]}])
+    never = np.zeros(max(chain.local for chain in chains) + 1, np.bool_)
+    found = Tall(chains).means(source, (0, 0), ("fc1.w",), {}, [never])
+    assert np.isnan(found.products()).all()
+
+
+@pytest.mark.parametrize("inner", ["identity", "relu", "abs", "softmax"])
+@pytest.mark.parametrize("outer", ["identity", "relu", "abs"])
+def test_an_op_without_an_instruction_is_computed_by_its_reference(inner, outer, monkeypatch):
+    monkeypatch.setattr(tiles, "ELEMENTWISE", {n: i for n, i in tiles.ELEMENTWISE.items() if n != "abs.m"})
+    made = segment("plain")
+    x = in_range(made.astype(np.float64))
+    side = Side(made, {"identity": known(x), inner: known(applied(inner, x))})
+    side.look(("identity",), Threads(1))
+    tall = np.empty((1, x.size))
+    Rows([side], [plan_of({(inner, outer): 0}, {(inner, outer): 0.25})], Threads(1)).fill(tall, 0, len(x))
+    wanted = applied(outer, applied(inner, x)) - 0.25
+    np.testing.assert_allclose(tall[0].reshape(x.shape), wanted, rtol=1e-12, atol=1e-15)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from proxforge.bench.atlas import build
 from proxforge.bench.strategies.runner import RUNS
 from proxforge.cli import run
 from proxforge.search.strategies import STRATEGIES
@@ -132,6 +133,19 @@ def test_bad_input(call, args, words):
     code, found = call(*args)
     assert code == 2
     assert words in found["error"]["message"]
+
+
+def test_an_atlas_is_the_same_with_any_number_of_processes_and_with_none(call, tmp_path, monkeypatch):
+    few = ("--inputs", "qkv.w,fc1.w", "--ops", "mean,abs,softmax,*,@")
+
+    def ranks(name, threads):
+        assert call("atlas", "build", "-b", "digits:6", *few, "--out", tmp_path / name, "--threads", threads)[0] == 0
+        return (tmp_path / name / "agree.npy").read_bytes()
+
+    found = ranks("one", 1)
+    assert found == ranks("two", 2)
+    monkeypatch.setattr(build, "can_work", lambda task: False)
+    assert found == ranks("none", 2)
 
 
 def test_scores_looked_up_in_an_atlas_lead_to_the_same_runs(call, tmp_path):
