@@ -165,19 +165,23 @@ class _Code:
 
     def run(self, where: Layout, start: int, places: Mapping[int, int], threads: Threads) -> Left:
         """Runs it over a part that begins with row ``start``. ``places``: the address of each row to write."""
-        sweep = Sweep(
-            ("", ""), 1 + _OUTER, np.array(self._lines, np.int64),
-            columns={i: i for i in range(self._looked)},
-            factors={(name, i): i for i, (name, _) in enumerate(self._factors)},
-            column_sums={row: i for i, row in enumerate(self.rows)},
-            row_sums={row: i for i, row in enumerate(self.rows)},
-        )  # fmt: skip
         addresses = [places[m] if isinstance(m, int) else m[start:].ctypes.data for m in self._memory]
         columns = {i: (found.largest, found.total) for i, (_, found) in enumerate(self._factors)}
         scalars, totals = np.array(self._scalars)[:, None], np.empty((0, 1))
         at = np.array(addresses, np.int64)[:, None]
         with np.errstate(all="ignore"):
-            return sweep_over(sweep, where, at, scalars, totals, columns, np.float64, threads)
+            return sweep_over(self._sweep, where, at, scalars, totals, columns, np.float64, threads)
+
+    @cached_property
+    def _sweep(self) -> Sweep:
+        """What was written."""
+        rows = {row: i for i, row in enumerate(self.rows)}
+        return Sweep(
+            ("", ""), 1 + _OUTER, np.array(self._lines, np.int64),
+            columns={i: i for i in range(self._looked)},
+            factors={(name, i): i for i, (name, _) in enumerate(self._factors)},
+            column_sums=rows, row_sums=rows,
+        )  # fmt: skip
 
     def _step(self, before: tuple[str, ...], op: str, a: int, d: int) -> int:
         """The register with the result of an op on register ``a``, which holds that of the ops ``before``."""

@@ -18,6 +18,8 @@ BINARY = ("+", "-", "*", "/")
 NODES = 6
 """Operator nodes of a random program, on average."""
 _PROBE = 100_000
+_LOST = 64.0
+"""A number is lost where float32's error is a 64th of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,39 +154,45 @@ NUMPY: dict[str, Function] = {
 
 
 def expected(workload: Workload) -> NDArray[np.float64]:
-    """The mean of every program in float64, ``[P]``."""
-    return _means(workload, np.float64, NUMPY)
+    """The mean of every program in float64, ``[P]``, a part of the elements at a time."""
+    sums = np.zeros(len(workload.trees))
+    compute = [composed(t, NUMPY) for t in workload.trees]
+    with np.errstate(all="ignore"):
+        for part in _parts(workload):
+            wide = part.astype(np.float64)
+            sums += [float(f(wide).sum()) for f in compute]
+    return sums / workload.elements
 
 
 def delicate(workload: Workload, wanted: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
-    """Which programs float32 cannot be trusted with, bool ``[P]``: on the way an element is not finite, or the mean is
-    not the one that is wanted. With a thousand programs and millions of elements there are some."""
+    """Which programs float32 cannot be trusted with, bool ``[P]``: on the way an element is not finite, or a divisor or
+    the operand of a logarithm has lost its digits, so that it may be 0; or the mean is not the one that is wanted. With
+    a thousand programs and millions of elements there are some."""
     broken = False
 
-    def watched(function: Function) -> Function:
-        def call(*operands: Floats) -> Floats:
+    def watched(name: str, function: Function) -> Function:
+        def call(*pairs: tuple[Any, Any]) -> tuple[Any, Any]:
             nonlocal broken
-            found: Floats = function(*operands)
-            broken = broken or not np.isfinite(found).all()
-            return found
+            wide, narrow = (function(*operands) for operands in zip(*pairs, strict=True))
+            broken = broken or not np.isfinite(narrow).all()
+            if name in ("/", "logabs"):
+                exact, rough = pairs[-1]
+                broken = broken or bool((np.abs(exact) <= _LOST * np.abs(exact - rough)).any())
+            return wide, narrow
 
         return call
 
-    table = {name: watched(function) for name, function in NUMPY.items()}
+    table = {name: watched(name, function) for name, function in NUMPY.items()}
     found = []
     for tree, mean in zip(workload.trees, wanted, strict=True):
-        broken = False
-        (narrow,) = _means(Workload(workload.name, (tree,), workload.data), np.float32, table)
-        found.append(broken or not abs(narrow - mean) <= tolerance * abs(mean))
+        broken, total, compute = False, 0.0, composed(tree, table)
+        with np.errstate(all="ignore"):
+            for part in _parts(workload):
+                _, narrow = compute([(x.astype(np.float64), x) for x in part])
+                total += float(narrow.sum(dtype=np.float64))
+        found.append(broken or not abs(total / workload.elements - mean) <= tolerance * abs(mean))
     return np.array(found)
 
 
-def _means(workload: Workload, number: type[np.floating[Any]], table: Mapping[str, Function]) -> NDArray[np.float64]:
-    """A part of the elements at a time, added up in float64."""
-    sums = np.zeros(len(workload.trees))
-    compute = [composed(t, table) for t in workload.trees]
-    with np.errstate(all="ignore"):
-        for part in np.array_split(workload.data, -(-workload.elements // _PROBE), axis=1):
-            given = part.astype(number)
-            sums += [float(f(given).sum(dtype=np.float64)) for f in compute]
-    return sums / workload.elements
+def _parts(workload: Workload) -> list[Floats]:
+    return np.array_split(workload.data, -(-workload.elements // _PROBE), axis=1)

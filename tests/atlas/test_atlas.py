@@ -10,6 +10,7 @@ import pytest
 
 from proxforge.bench.atlas import listing
 from proxforge.bench.atlas.estimate import estimate
+from proxforge.bench.atlas.patterns import LAYERS, join_of, layered
 from proxforge.bench.atlas.ranks import CONSTANT, NONFINITE, OK
 from proxforge.bench.atlas.store import Atlas
 from proxforge.bench.atlas.task import PARTS
@@ -107,6 +108,19 @@ def test_verify_finds_nothing_wrong(name, atlases, source):
     assert found.examples == []
     assert found.programs == min(10_000, len(atlases[name].joins))
     assert found.score < (1e-7 if name == "out of range" else 1e-9)  # log(exp(x)) where exp(x) is nearly 1
+
+
+def test_what_the_reference_rounds_otherwise_is_the_score_of_the_cpu_backend(atlases, source):
+    """log(exp(x)) where exp(x) is nearly 1: the atlas has what `score` gives."""
+    atlas = atlases["out of range"]
+    kept, scores = (np.load(atlas.folder / f"{name}.npy") for name in ("sample", "scores"))
+    evaluator, rows = Evaluator(source, range(small.NETWORKS), backend_name="cpu"), atlas.joins[kept].tolist()
+    for layer, layers in enumerate(LAYERS):
+        found = evaluator.run([layered(atlas.branches.pool, join_of(atlas.branches, j), layers) for j in rows]).scores
+        there = np.isfinite(found).all(axis=1) & np.isfinite(scores[:, layer]).all(axis=1)
+        assert there.sum() > 100
+        size = np.abs(found[there]).max(axis=1, keepdims=True)
+        assert (np.abs(scores[there, layer] - found[there]) <= 1e-9 * np.maximum(size, 1e-30)).all()
 
 
 @pytest.mark.parametrize("name", small.SPACES)

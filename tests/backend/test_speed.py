@@ -99,8 +99,14 @@ def test_what_float32_cannot_be_trusted_with_is_known():
     data = np.ones((ARRAYS, 250_000), np.float32)
     data[0, 200_000] = 5.0  # exp(exp(5)) is 3e64
     data[1] = 1e-9
-    workload = Workload("hand", (grown, e, lost, Tree("-", (y, x))), data)
-    assert delicate(workload, expected(workload), 1e-3).tolist() == [True, False, True, False]
+    near = Tree("/", (x, Tree("-", (Tree("+", (x, y)), x))))  # float32 divides by 0
+    workload = Workload("hand", (grown, e, lost, near, Tree("-", (y, x)), Tree("/", (x, y))), data)
+    wanted = expected(workload)
+    assert delicate(workload, wanted, 1e-3).tolist() == [True, False, True, True, False, False]
+    data[0], data[1] = 1.0, 2.0
+    data[:2, 5] = 1.0, 2.0**-24 * 1.2  # the sum is 1 + 2^-23 in float32 and its divisor twice too large there
+    few = Workload("hand", (Tree("abs", (near,)),), data)
+    assert delicate(few, expected(few), 1e3).tolist() == [True]
 
 
 def test_what_torch_compiles_is_a_function_of_its_own():
