@@ -13,6 +13,7 @@ setup(
         "proxforge": ["py.typed"],
         "proxforge.grammar": ["*.lark"],
         "proxforge.stats_cache": ["*.md"],
+        "proxforge.vm.backends.fused": ["*.cu"],
         "proxforge.bench.truth": ["*.json"],
     },
 )

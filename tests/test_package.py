@@ -168,7 +168,9 @@ def test_wheel_holds_every_module_of_the_checkout(wheel: zipfile.ZipFile) -> Non
     assert {"proxforge/vm/backends/__init__.py", "proxforge/search/strategies/__init__.py"} <= expected
 
 
-@pytest.mark.parametrize("file", ["py.typed", "grammar/formula.lark", "bench/truth/digits.json"])
+@pytest.mark.parametrize(
+    "file", ["py.typed", "grammar/formula.lark", "bench/truth/digits.json", "vm/backends/fused/kernel.cu"]
+)
 def test_wheel_holds_the_data_files(wheel: zipfile.ZipFile, file: str) -> None:
     assert f"proxforge/{file}" in wheel.namelist()
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,16 +17,19 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from ...grammar.errors import ProxforgeError
-from ...grammar.types import Kind
+from ...grammar.types import STATISTICS, Kind
 from ...stats_cache.passes import one_thread
 from ...stats_cache.source import Source
 from ..layers import by_register, fact_table, finish
 from ..program import OPCODES, Opcode, Program
 from . import Array
+from .fused.proof import Proven, proven
+from .fused.run import Fused, Launcher, fused
 from .torch_ops import BELOW_TINY, apply
 
-CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
-"""Elements of one statistic in one batch: in the caches of a CPU, enough to fill a GPU."""
+CHUNK = {"cpu": 1 << 18, "cuda": 1 << 22}
+"""Elements of one statistic in one batch: in the caches of a CPU, enough to fill a GPU; the operands of all products of
+matrices of a population are held at once."""
 RESIDENT = {"cpu": 1 << 30, "cuda": 1 << 33}
 """Bytes of batches that stay on the device between runs."""
 
@@ -39,14 +43,25 @@ class _Batch:
 
 
 class TorchBackend:
-    """See `Backend`. ``device``: ``auto`` (a GPU if torch sees one), ``cpu``, ``cuda``, ``cuda:1``, .."""
+    """See `Backend`. ``device``: ``auto`` (a GPU if torch sees one), ``cpu``, ``cuda``, ``cuda:1``, ..
+
+    ``launcher``: of the fused kernel that computes what is not left to torch's ops; None: every op is torch's. Unless
+    one is given it is the device's, if that has proven itself (`fused.proof`): GPUs have one, the CPU has none.
+    """
 
     name = "torch"
     recalled = 0
 
-    def __init__(self, source: Source, networks: Sequence[int], device: str = "auto") -> None:
+    def __init__(
+        self,
+        source: Source,
+        networks: Sequence[int],
+        device: str = "auto",
+        launcher: Launcher | Literal["proven"] | None = "proven",
+    ) -> None:
         self._device = _device(device)
-        self.device = str(self._device)
+        self._launcher, path = _proven(self._device) if launcher == "proven" else (launcher, "")
+        self.device = f"{self._device}{path and ', '}{path}"
         self._source = source
         self._networks = tuple(networks)
         self._counts = [source.networks[i].layers for i in self._networks]
@@ -68,11 +83,15 @@ class TorchBackend:
         live = {register: row for row, register in enumerate(_scalars_of_scores(program))}
         final = torch.empty((len(live), total), dtype=torch.float64, device=self._device)
         instructions = list(program.instructions(0, program.split))
+        whole = None if self._launcher is None else fused(self._launcher, program, self._device, keep, list(live))
 
         def one(batch: _Batch) -> None:
             with torch.inference_mode():  # a setting of the thread
-                scalars = self._layers(program, instructions, batch, remembered, slots, kept)
                 places = batch.places.to(self._device)
+                if whole is not None:
+                    kept[:, places], final[:, places] = self._fused_layers(program, whole, batch, remembered)
+                    return
+                scalars = self._layers(program, instructions, batch, remembered, slots, kept)
                 for register, row in live.items():
                     final[row, places] = scalars[register]
 
@@ -107,6 +126,19 @@ class TorchBackend:
             if i in slots:
                 kept[slots[i], places] = value
         return registers[Kind.SCALAR]
+
+    def _fused_layers(
+        self, program: Program, whole: Fused, batch: _Batch, recalled: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The same as `_layers` by the fused kernel: what is kept, and what the rest reads, both ``[.., B]``."""
+        network, layer = batch.layers[0]
+        sizes: dict[str, int] = {}
+        for statistic in program.statistics:
+            axes = STATISTICS[statistic].type
+            sizes.update(zip((axes.rows, axes.cols), self._source.shape(network, statistic, layer), strict=True))
+        places = batch.places.to(self._device)
+        known = [r[places] for r in recalled]
+        return whole.run(len(places), sizes, lambda statistic: self._load(statistic, batch), known)
 
     def _grouped(self, statistics: Sequence[str]) -> list[_Batch]:
         """Batches of layers whose segments agree in shape, within the size limit; the same for every program, so that
@@ -145,6 +177,13 @@ class TorchBackend:
             while self._bytes > RESIDENT[self._device.type] and len(self._resident) > 1:
                 self._bytes -= self._resident.popitem(last=False)[1].nbytes
         return made
+
+
+def _proven(device: torch.device) -> Proven:
+    def make(source: Source, launcher: Launcher | None) -> TorchBackend:
+        return TorchBackend(source, range(len(source.networks)), str(device), launcher)
+
+    return proven(device, make)
 
 
 def _scalars_of_scores(program: Program) -> list[int]:
