@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,8 +32,10 @@ from proxforge.vm.backends.fused.table import (
     COLUMNWISE,
     ELEMENTS,
     FINISHING,
+    LANES,
     OPERATIONS,
     SCALARS,
+    SHARED,
     source,
 )
 from proxforge.vm.backends.torch import TorchBackend
@@ -39,7 +44,7 @@ from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.register import registered
 from tests.backend.test_backends import CASES, SOURCES, agree, operands
 from tests.backend.test_register import CENTRED, DISTANCE, HYPOT, MEDIAN
-from tests.emulation import Emulation, use
+from tests.emulation import Emulation, library, use
 from tests.random_programs import random_score
 
 BY_TORCH = {"@", "gram", "nuclear_norm", "slogdet"}
@@ -278,11 +283,58 @@ def test_cuda_without_its_libraries_is_said(monkeypatch):
         TorchBackend(SOURCES["normal"], [0], "cpu")
 
 
+class Driver:
+    """CUDA's driver as `launch` calls it, on the emulated kernel: arguments are copied from the addresses given."""
+
+    KINDS = {  # noqa: RUF012
+        "sweep": "MMPiPPPiiiiiii",
+        "finish": "PiPPPiii",
+        "finish_columns": "PPiiii",
+        "scalars": "PPPi",
+    }
+    TYPES = {"M": run.Pointers, "P": ctypes.c_void_p, "i": ctypes.c_int}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.library = library(source())
+        self.streams: set[int] = set()
+
+    def cuLaunchKernel(self, name, x, y, z, a, b, c, shared, stream, at, extra):
+        assert ((y, z), (a, b, c), extra) == ((1, 1), (LANES, 1, 1), 0)
+        assert shared <= SHARED
+        kinds = self.KINDS[name]
+        values = [
+            self.TYPES[kind].from_buffer_copy(ctypes.string_at(address, ctypes.sizeof(self.TYPES[kind])))
+            for kind, address in zip(kinds, (ctypes.c_void_p * len(kinds)).from_address(at), strict=True)
+        ]
+        for block in range(x):
+            self.library.set_block(block)
+            self.library[name](*values)
+        self.streams.add(stream)
+        return (0,)
+
+
+def test_cuda_gets_the_arguments_and_the_current_stream(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=77))
+    launcher = launch.CudaLauncher.__new__(launch.CudaLauncher)
+    launcher._device, launcher._driver = torch.device("cuda", 0), Driver()
+    launcher._functions = {name: name for name in launch.FUNCTIONS}
+    assert proof.differences(launcher, made) == []
+    assert launcher._driver.streams == {77}
+    launcher._driver.cuLaunchKernel = lambda *arguments: (719,)
+    with pytest.raises(launch.KernelError, match="CUDA says 719"):
+        launcher("scalars", 1, 0, [])
+
+
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90", "sm_100"])
 def test_nvrtc_compiles_it(architecture):
-    pytest.importorskip(
-        "cuda.bindings.nvrtc", reason="cuda.bindings, which comes with torch for CUDA, is not installed"
+    nvrtc = pytest.importorskip(
+        "cuda.bindings.nvrtc", reason="cuda.bindings, which comes with torch for CUDA, is missing"
     )
+    try:
+        nvrtc.nvrtcVersion()
+    except RuntimeError as error:
+        pytest.skip(f"NVRTC (of torch for CUDA) is missing: {error}")
     assert launch.compiled(architecture).startswith(b"\x7fELF")
 
 

@@ -119,8 +119,8 @@ KERNEL sweep(Pointers in, Pointers out, const Instruction* code, int length, con
     for (int i = 0; i < length; ++i) {
       const Instruction c = code[i];
       const bool scalar_a = c.op & SCALAR_A, scalar_b = c.op & SCALAR_B;
-      const double* const a = memory + c.a * TILE;
-      const double* const b = memory + c.b * TILE;
+      const double* const a = memory + (scalar_a ? 0 : c.a) * TILE;
+      const double* const b = memory + (scalar_b ? 0 : c.b) * TILE;
       double* const d = memory + c.d * TILE;
       const double scalar =
           scalar_a || scalar_b ? table[(long long)(scalar_a ? c.a : c.b) * layers + layer] : 0.0;
