@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import shutil
 import subprocess
 import warnings
@@ -19,10 +20,12 @@ from proxforge.bench.agreement.compare import measure_agreement
 from proxforge.bench.agreement.programs import random_source
 from proxforge.bench.speed.engines import program_of
 from proxforge.bench.speed.workloads import evolved_workload
+from proxforge.grammar.errors import ProxforgeError
 from proxforge.grammar.expr import Pool
 from proxforge.grammar.ops import OPS, Form
 from proxforge.grammar.parse import parse
 from proxforge.grammar.types import Kind
+from proxforge.stats_cache.memory import MemoryCache
 from proxforge.vm.backends import torch as torch_backend
 from proxforge.vm.backends.fused import launch, proof, run, sweep
 from proxforge.vm.backends.fused.plan import plan
@@ -44,7 +47,7 @@ from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.register import registered
 from tests.backend.test_backends import CASES, SOURCES, agree, operands
 from tests.backend.test_register import CENTRED, DISTANCE, HYPOT, MEDIAN
-from tests.emulation import Emulation, library, use
+from tests.emulation import Emulation, library, offer, use
 from tests.random_programs import random_score
 
 BY_TORCH = {"@", "gram", "nuclear_norm", "slogdet"}
@@ -58,7 +61,7 @@ EDGES = random_source(
 @pytest.fixture
 def emulation(monkeypatch):
     made = Emulation()
-    use(monkeypatch, lambda: made)
+    use(monkeypatch, made)
     return made
 
 
@@ -118,7 +121,6 @@ def test_torch_is_left_what_needs_whole_segments_alone(emulation, monkeypatch):
         seen.add(op.name)
         return torch_backend.apply(op, kinds, found)
 
-    evaluator(SOURCES["normal"])  # is tried before
     monkeypatch.setattr(run, "apply", watched)
     evaluator(SOURCES["normal"]).run(every_op())
     assert seen == BY_TORCH
@@ -129,7 +131,6 @@ def test_a_population_reads_each_statistic_in_one_launch(emulation):
     texts = [f"{r}({f}(qkv.w) * qkv.g)" for r in ("sum", "std", "max") for f in ("exp", "abs", "tanh", "sigmoid")]
     source = random_source(1, [(4, 6, 5, 3)])
     chosen = evaluator(source)
-    emulation.launches.clear()
     chosen.run([parse(t, pool) for t in texts])
     assert emulation.launches == {"sweep": 1, "finish": 1}
 
@@ -160,7 +161,8 @@ def test_remembered_scalars_are_read(emulation):
 
 
 def test_ops_of_a_user_go_to_torch(emulation):
-    with registered(CENTRED), registered(HYPOT), registered(MEDIAN), registered(DISTANCE):
+    one = dataclasses.replace(CENTRED, name="one")  # which the kernel has for something else
+    with registered(CENTRED), registered(HYPOT), registered(MEDIAN), registered(DISTANCE), registered(one):
         pool = Pool()
         texts = [
             "mean(hypot(exp(qkv.w), centred(sigmoid(qkv.g))))",
@@ -168,8 +170,15 @@ def test_ops_of_a_user_go_to_torch(emulation):
             "frobenius(hypot(median(abs(qkv.w)), qkv.g) + 1)",
             "exp(hypot(mean(qkv.w), median(qkv.g)))",
             "distance(softmax(centred(qkv.w)), qkv.g)",
+            "frobenius(one(qkv.w)) + one(max(qkv.g))",
         ]
         assert agree(SOURCES["normal"], [parse(t, pool) for t in texts]) == len(texts)
+
+
+def test_matrices_that_do_not_fit_together_are_named(emulation):
+    source = MemoryCache([{"qkv.w": [np.ones((3, 5))], "qkv.g": [np.ones((3, 4))]}])
+    with pytest.raises(ProxforgeError, match=r"matrices \['3q', 'd'\] of one layer have the shapes \(3, 4\), \(3, 5\)"):
+        evaluator(source).run([parse("sum(exp(qkv.w) * qkv.g)")])
 
 
 def test_a_thousand_programs_fit_in_few_launches():
@@ -209,6 +218,13 @@ class Changed(Emulation):
             code[:, column][code[:, column] % 256 == self._numbers[0]] = self._numbers[1]
             arguments = (*arguments[:argument], code, *arguments[argument + 1 :])
         super().__call__(kernel, blocks, shared, arguments)
+
+
+def test_the_trial_passes_here(monkeypatch):
+    offer(monkeypatch, Emulation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert TorchBackend(SOURCES["normal"], [0], "cpu").device == "cpu, fused kernel"
 
 
 def made(source, launcher):
@@ -263,7 +279,7 @@ def test_a_kernel_that_fails_its_trial_is_not_used(monkeypatch, change):
             except AttributeError as error:
                 raise launch.KernelError(f"no function {error}") from None
 
-    use(monkeypatch, lambda: Broken(broken))
+    offer(monkeypatch, lambda: Broken(broken))
     with pytest.warns(UserWarning, match="fused kernel is not used on cpu, which runs op by op instead") as told:
         chosen = TorchBackend(SOURCES["normal"], range(6), "cpu")
     assert told[0].filename == __file__
@@ -275,7 +291,7 @@ def test_a_kernel_that_fails_its_trial_is_not_used(monkeypatch, change):
 
 
 def test_cuda_without_its_libraries_is_said(monkeypatch):
-    use(monkeypatch, lambda: launch.CudaLauncher(torch.device("cuda", 0)))
+    offer(monkeypatch, lambda: launch.CudaLauncher(torch.device("cuda", 0)))
     reason = "ModuleNotFoundError: No module named 'cuda'|KernelError: this torch was not built for CUDA|RuntimeError"
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")

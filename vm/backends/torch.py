@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Literal
 
@@ -17,14 +18,14 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from ...grammar.errors import ProxforgeError
-from ...grammar.types import STATISTICS, Kind
+from ...grammar.types import Kind
 from ...stats_cache.passes import one_thread
 from ...stats_cache.source import Source
 from ..layers import by_register, fact_table, finish
 from ..program import OPCODES, Opcode, Program
 from . import Array
 from .fused.proof import Proven, proven
-from .fused.run import Fused, Launcher, fused
+from .fused.run import Launcher, fused
 from .torch_ops import BELOW_TINY, apply
 
 CHUNK = {"cpu": 1 << 18, "cuda": 1 << 22}
@@ -89,7 +90,8 @@ class TorchBackend:
             with torch.inference_mode():  # a setting of the thread
                 places = batch.places.to(self._device)
                 if whole is not None:
-                    kept[:, places], final[:, places] = self._fused_layers(program, whole, batch, remembered)
+                    known = [r[places] for r in remembered]
+                    kept[:, places], final[:, places] = whole.run(len(places), partial(self._load, batch=batch), known)
                     return
                 scalars = self._layers(program, instructions, batch, remembered, slots, kept)
                 for register, row in live.items():
@@ -126,19 +128,6 @@ class TorchBackend:
             if i in slots:
                 kept[slots[i], places] = value
         return registers[Kind.SCALAR]
-
-    def _fused_layers(
-        self, program: Program, whole: Fused, batch: _Batch, recalled: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The same as `_layers` by the fused kernel: what is kept, and what the rest reads, both ``[.., B]``."""
-        network, layer = batch.layers[0]
-        sizes: dict[str, int] = {}
-        for statistic in program.statistics:
-            axes = STATISTICS[statistic].type
-            sizes.update(zip((axes.rows, axes.cols), self._source.shape(network, statistic, layer), strict=True))
-        places = batch.places.to(self._device)
-        known = [r[places] for r in recalled]
-        return whole.run(len(places), sizes, lambda statistic: self._load(statistic, batch), known)
 
     def _grouped(self, statistics: Sequence[str]) -> list[_Batch]:
         """Batches of layers whose segments agree in shape, within the size limit; the same for every program, so that

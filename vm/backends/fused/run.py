@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ....grammar.errors import ProxforgeError
 from ....grammar.types import Kind
 from ...program import Program
 from ..torch_ops import apply
@@ -82,11 +83,9 @@ class Fused:
         final = [plan.rows[plan.final[register]] for register in registers]
         self._final = torch.tensor(final, dtype=torch.int64, device=device)
 
-    def run(
-        self, layers: int, sizes: Mapping[str, int], load: Callable[[str], Tensor], recalled: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The wanted Scalars of a batch, ``[K, layers]`` and ``[R, layers]``. ``sizes``: of the axes. ``load``: a
-        statistic ``[layers, r, c]``. ``recalled``: ``[layers]`` each."""
+    def run(self, layers: int, load: Callable[[str], Tensor], recalled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The wanted Scalars of a batch, ``[K, layers]`` and ``[R, layers]``. ``load``: a statistic ``[layers, r, c]``.
+        ``recalled``: ``[layers]`` each."""
         table = torch.zeros((self._plan.height, layers), dtype=torch.float64, device=self._device)
         for row, values in enumerate(recalled):
             table[row] = values
@@ -94,7 +93,7 @@ class Fused:
         for phase, steps, sweeps in zip(self._plan.phases, self._steps, self._sweeps, strict=True):
             self._scalars_and_wholes(phase, steps, table, held, load)
             for sweep, code in zip(phase.sweeps, sweeps, strict=True):
-                self._sweep(sweep, code, (sizes[sweep.axes[0]], sizes[sweep.axes[1]]), table, held, load)
+                self._sweep(sweep, code, table, held, load)
             for key in phase.over:
                 held.pop(key, None)
         return table[self._keep], table[self._final]
@@ -133,15 +132,18 @@ class Fused:
         self,
         sweep: Sweep,
         uploaded: list[Tensor],
-        shape: tuple[int, int],
         table: Tensor,
         held: dict[Input, Tensor],
         load: Callable[[str], Tensor],
     ) -> None:
-        rows, cols = shape
         code, kinds, entries = uploaded
         layers, slots, tables = table.shape[1], len(kinds), len(sweep.columns)
         inputs = [load(self._statistics[i]) if kind == "load" else held[kind, i] for kind, i in sweep.inputs]
+        shapes = {tuple(x.shape[1:]) for x, (kind, _) in zip(inputs, sweep.inputs, strict=True) if kind != "columns"}
+        if len(shapes) > 1:
+            named = ", ".join(map(str, sorted(shapes)))
+            raise ProxforgeError("shape", f"matrices {list(sweep.axes)} of one layer have the shapes {named}")
+        ((rows, cols),) = shapes
         outputs = [table.new_empty((layers, rows, cols)) for _ in sweep.outputs]
         blocks = layers * (-(-cols // TILE) * -(-rows // STRIP) if tables else -(-rows * cols // CHUNK))
         totals = table.new_empty((blocks, slots))
