@@ -52,8 +52,8 @@ def _total(context: Any, scratch: Any, kind: Any, a: Any, b: Any, s: Any, n: Any
     return types.float64(scratch, _int, _int, _int, _real, _int), _generate(emit.total)
 
 
-def _take(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
-    return types.void(scratch, _int, _int, _int), _generate(moves.take)
+def _take(context: Any, scratch: Any, d: Any, address: Any, n: Any, ahead: Any) -> Any:
+    return types.void(scratch, _int, _int, _int, _int), _generate(moves.take)
 
 
 def _copy_in(context: Any, scratch: Any, d: Any, address: Any, n: Any) -> Any:
@@ -179,7 +179,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                         else:
                             totals[j, x] = old + value
                     elif kind == TAKE:
-                        take(scratch, d, addresses[x, layer] + 4 * offset, n)
+                        take(scratch, d, addresses[x, layer] + 4 * offset, n, tile_rows * stride)
                     elif kind == COLUMN_STEP:
                         column_step(scratch, variant, d, a, rows, width, largest, factors, x * old_columns + old_place)
                     elif kind == COLUMN_STATISTICS:

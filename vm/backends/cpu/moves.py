@@ -28,9 +28,12 @@ def _prefetch(builder: Any, pointer: Value) -> None:
 
 
 def take(code: Code) -> None:
-    """scratch, d, address, n: n float32 numbers of a segment, what is below the smallest normal number as 0."""
+    """scratch, d, address, n, ahead: n float32 numbers of a segment, what is below the smallest normal number as 0.
+
+    So many numbers ``ahead`` lies what will be taken next.
+    """
     b, lanes, scratch = code.builder, code.lanes, code.base(0)
-    d, address, n = code.args[1:]
+    d, address, n, ahead = code.args[1:]
     source = b.inttoptr(address, ir.FloatType().as_pointer())
     narrow = Lanes(b, FLOAT, lanes.lanes)
 
@@ -48,7 +51,7 @@ def take(code: Code) -> None:
     most, whole = code.tail(n, _AT_ONCE * lanes.lanes), code.tail(n, lanes.lanes)
     with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as i:
         for u in range(_AT_ONCE * lanes.lanes // _LINE):
-            _prefetch(b, code.at(source, b.add(i, n), INT(u * _LINE)))
+            _prefetch(b, code.at(source, b.add(i, ahead), INT(u * _LINE)))
         for u in range(_AT_ONCE):
             vector(b.add(i, INT(u * lanes.lanes)))
     with code.loop(most, whole, lanes.lanes) as i:
