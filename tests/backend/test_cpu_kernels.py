@@ -16,6 +16,7 @@ from proxforge.vm.backends.cpu import columns, emit, functions, machine
 from proxforge.vm.backends.cpu import layout as layouts
 from proxforge.vm.backends.cpu.emit import PAD, STEPS
 from proxforge.vm.backends.cpu.layout import layout
+from proxforge.vm.backends.cpu.sweep import shares
 from proxforge.vm.backends.cpu.threads import Threads, aligned, available, one_blas_thread
 
 ROOM = 4096
@@ -276,6 +277,32 @@ def test_layouts_cover_every_element_once():
                 count[job[layouts.ROW] : job[layouts.ROW_END], first : first + wide] += 1
                 assert 1 <= job[layouts.TILE_ROWS] * wide <= 1536 * scale
             assert (count == 1).all()
+
+
+def test_the_jobs_of_a_segment_are_of_one_size():
+    rng = np.random.default_rng(1)
+    rows, columns = rng.integers(1, 3000, 60), rng.integers(1, 1000, 60)
+    found = layout(rows, columns, 1).jobs
+    for place in range(60):
+        mine = found[found[:, layouts.LAYER] == place]
+        tiles = -(-(mine[:, layouts.ROW_END] - mine[:, layouts.ROW]) // mine[:, layouts.TILE_ROWS])
+        assert tiles.max() - tiles.min() <= 1
+
+
+def test_threads_get_shares_of_about_one_size():
+    rng = np.random.default_rng(2)
+    jobs = layout(rng.integers(1, 3000, 60), rng.integers(1, 5000, 60), 1).jobs
+    work = (jobs[:, layouts.ROW_END] - jobs[:, layouts.ROW]) * jobs[:, layouts.WIDTH]
+    assert shares(jobs, 1, 1) == [(0, len(jobs))]
+    assert shares(jobs[:1], 1, 2) == [(0, 1)]
+    four = layout(np.array([316]), np.array([316]), 2).jobs
+    assert shares(four, 400, 2) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    for instructions, threads in ((1, 2), (5, 3), (400, 2)):
+        found = shares(jobs, instructions, threads)
+        assert [0, *(end for _, end in found)] == [*(first for first, _ in found), len(jobs)]
+        sizes = np.array([work[first:end].sum() for first, end in found])
+        assert len(found) >= min(len(jobs), 4 * threads)
+        assert sizes.max() <= work.sum() / len(found) + work.max()
 
 
 def test_scratch_memory_begins_with_a_cache_line():

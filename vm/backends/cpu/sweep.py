@@ -23,6 +23,8 @@ Numbers = NDArray[Any]
 
 SMALL_WORK = 1 << 20
 """Elements times instructions that are not worth a second thread."""
+LARGE_WORK = 1 << 24
+"""So much, about a millisecond, a thread may take at once: what it then waits for the others at the end is little."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def sweep_over(
             largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
         )  # fmt: skip
 
-    threads.each(share, _shares(where.jobs, len(sweep.code), threads.count))
+    threads.each(share, shares(where.jobs, len(sweep.code), threads.count))
     compiled("join")(where.jobs, sweep.kinds, totals, joined)
     left = Left(sweep.totals, joined)
     if sweep.columns:
@@ -141,14 +143,15 @@ def _shifted(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: 
     compiled("join_columns")(where.jobs, apart[None], total, True)
 
 
-def _shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:
+def shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:
     """Ranges of jobs of about the same work."""
     if threads == 1:
         return [(0, len(jobs))]
-    work = np.cumsum((jobs[:, ROW_END] - jobs[:, ROW]) * jobs[:, WIDTH])
-    if work[-1] * instructions < SMALL_WORK:
+    sizes = (jobs[:, ROW_END] - jobs[:, ROW]) * jobs[:, WIDTH]
+    total = int(sizes.sum())
+    if total * instructions < SMALL_WORK:
         return [(0, len(jobs))]
-    count = min(len(jobs), threads * SHARES)
-    ends = np.searchsorted(work, work[-1] * np.arange(1, count + 1) / count) + 1
-    bounds = np.unique(np.concatenate(([0], np.minimum(ends, len(jobs)))))
+    count = min(len(jobs), max(threads * SHARES, total * instructions // LARGE_WORK))
+    middles = np.cumsum(sizes) - sizes / 2
+    bounds = np.unique(np.append(np.searchsorted(middles, total * np.arange(count) / count), len(jobs)))
     return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
