@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...grammar.errors import ProxforgeError
 from ...grammar.text import text
 from ...search.correlation import kendall_many, settled
 from ...stats_cache.source import Source
 from ...vm.evaluate import Evaluator
 from ...vm.result import Status, judge
-from .files import load
-from .patterns import LAYERS, join_of, layered
+from .files import checksum, load, write_json
+from .patterns import LAYERS
 from .ranks import CONSTANT, LEFT_OUT, NONFINITE, OK, STATUSES
+from .rescore import rescored, roots_of
 from .store import Atlas
 from .task import PARTS
 
@@ -24,8 +30,6 @@ Array = NDArray[np.float64]
 
 TAU, SCORE = 1e-9, 1e-5
 """Allowed differences: of tau, and of scores relative to the largest of the program's scores."""
-AT_ONCE = 2_000
-"""Programs that are run together: what they share is computed once."""
 NOTHING = 1e-12
 """Scores that small against the largest of a program are rounding of 0."""
 KINDS = {
@@ -63,53 +67,82 @@ def verify(
     targets: Mapping[str, Array],
     samples: int,
     seed: int = 0,
-    told: Callable[[float], None] = lambda share: None,
+    *,
+    out: Path | None = None,
+    workers: int = 1,
+    told: Callable[[int, float], None] = lambda done, share: None,
 ) -> Verified:
     """Re-scores ``samples`` programs, of each join both layer reductions in turn, on all parts.
 
-    ``source``, ``targets``: those that the atlas was built from.
+    ``source``, ``targets``: those that the atlas was built from. ``out``: a folder that keeps what was run, network by
+    network, so that a verification that was stopped continues. ``workers``: processes; the result does not depend on
+    them. ``told``: how many networks are done, and their share of the elements. Raises ProxforgeError ``atlas`` for a
+    folder that holds another verification.
     """
     kept, scores = np.asarray(load(atlas.folder / "sample.npy")), load(atlas.folder / "scores.npy")
     rng = np.random.default_rng(seed)
     there = np.flatnonzero(atlas.status[kept, 0, 0] != LEFT_OUT)
     chosen = np.sort(rng.choice(there, min(samples, len(there)), replace=False))
+    layers = rng.integers(0, len(LAYERS), len(chosen))
+    near = _near(atlas, kept[chosen])
+    chosen, layers = chosen[near], layers[near]
+    rows = kept[chosen]
+    with _begun(out, atlas, samples, seed) as folder:
+        ran = rescored(atlas, source, rows, layers, folder, workers, told)
     parts = [atlas.manifest["parts"][part] for part in PARTS]
     known = np.stack([np.asarray(targets[name], np.float64) for name in atlas.targets])
     values = [np.ascontiguousarray(known[:, part]) for part in parts]
-    everything = range(len(source.networks))
-    reference, other = (Evaluator(source, everything, backend_name=name) for name in ("reference", "cpu"))
-    found = Verified(kinds=dict.fromkeys(KINDS[atlas.space.branches], 0))
-    for start in range(0, len(chosen), AT_ONCE):
-        few = chosen[start : start + AT_ONCE]
-        rows = kept[few]
-        layers = rng.integers(0, len(LAYERS), len(few))
-        roots = [_root(atlas, int(row), LAYERS[layer]) for row, layer in zip(rows, layers, strict=True)]
-        wrong = np.zeros((len(parts), len(few)), np.bool_)
-        worst = np.zeros((2, len(few)))
-        ran = reference.scored(roots)
-        for p, part in enumerate(parts):
-            mine = np.asarray(scores[few, layers][:, part])
-            expected = _scored(ran, part, values[p])
-            status = atlas.status[rows, layers, p]
-            taus = np.stack([atlas.taus([row], int(layer), p)[0] for row, layer in zip(rows, layers, strict=True)])
-            both = (status == OK) & (expected.status == OK)
-            tau = np.where(both[:, None], np.abs(taus - expected.taus), 0.0).max(axis=1)
-            score = np.where(both, _apart(mine, expected.scores), 0.0)
-            worst = np.maximum(worst, np.stack((tau, score)))
-            wrong[p] = (status != expected.status) | (tau > TAU) | (score > SCORE)
-            if p == len(parts) - 1:
-                for code, name in enumerate(found.statuses):
-                    found.statuses[name] += int((status == code).sum())
-        real = wrong.copy()
-        places = np.flatnonzero(wrong.any(axis=0))
-        again = other.scored([roots[i] for i in places])
-        for p, part in enumerate(parts):
-            mine = np.asarray(scores[few, layers][places][:, part])
-            expected = _scored(ran, part, values[p]).of(places)
-            real[p, places] &= ~_rounding(mine, expected, _scored(again, part, values[p]), values[p])
-        _enter(found, atlas, rows, np.asarray(wrong.any(axis=0)), np.asarray(real.any(axis=0)), worst, roots)
-        told(min(1.0, (start + AT_ONCE) / len(chosen)))
+    wrong = np.zeros((len(parts), len(chosen)), np.bool_)
+    worst = np.zeros((2, len(chosen)))
+    found = Verified()
+    for p, part in enumerate(parts):
+        mine = np.asarray(scores[chosen, layers][:, part])
+        expected = _scored(ran, part, values[p])
+        status = atlas.status[rows, layers, p]
+        taus = np.stack([atlas.taus([row], int(layer), p)[0] for row, layer in zip(rows, layers, strict=True)])
+        both = (status == OK) & (expected.status == OK)
+        tau = np.where(both[:, None], np.abs(taus - expected.taus), 0.0).max(axis=1)
+        score = np.where(both, _apart(mine, expected.scores), 0.0)
+        worst = np.maximum(worst, np.stack((tau, score)))
+        wrong[p] = (status != expected.status) | (tau > TAU) | (score > SCORE)
+        if p == len(parts) - 1:
+            found.statuses = {name: int((status == code).sum()) for code, name in enumerate(STATUSES)}
+    real = wrong.copy()
+    places = np.flatnonzero(wrong.any(axis=0))
+    roots = roots_of(atlas, rows[places], layers[places])
+    again = Evaluator(source, range(len(source.networks)), backend_name="cpu").scored(roots)
+    for p, part in enumerate(parts):
+        mine = np.asarray(scores[chosen, layers][places][:, part])
+        expected = _scored(ran, part, values[p]).of(places)
+        real[p, places] &= ~_rounding(mine, expected, _scored(again, part, values[p]), values[p])
+    _enter(found, atlas, rows, np.asarray(wrong.any(axis=0)), np.asarray(real.any(axis=0)), worst)
+    found.examples = [text(roots[i]) for i in np.flatnonzero(real[:, places].any(axis=0))[:EXAMPLES]]
     return found
+
+
+@contextmanager
+def _begun(out: Path | None, atlas: Atlas, samples: int, seed: int) -> Iterator[Path]:
+    """The folder of a verification, which says of what it is; without ``out`` one that is gone afterwards."""
+    if out is None:
+        with TemporaryDirectory(prefix="proxforge-") as made:
+            yield Path(made)
+        return
+    settings = {"atlas": checksum(atlas.folder / "manifest.json"), "samples": samples, "seed": seed}
+    place = out / "settings.json"
+    out.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        if any(out.iterdir()):
+            raise ProxforgeError("atlas", f"{out} holds something else; choose an empty folder for --out")
+        write_json(place, settings)
+    if json.loads(place.read_text(encoding="utf-8")) != settings:
+        raise ProxforgeError("atlas", f"{out} holds the verification of another atlas, or of other samples")
+    yield out
+
+
+def _near(atlas: Atlas, rows: NDArray[Any]) -> NDArray[np.intp]:
+    """The order in which programs that share branches are near each other."""
+    joins = np.asarray(atlas.joins[rows])
+    return np.lexsort((joins[:, 1], joins[:, 2], joins[:, 1] // atlas.branches.each))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,24 +185,16 @@ def _rounding(mine: Array, expected: _Scored, again: _Scored, targets: Array) ->
 
 
 def _enter(
-    found: Verified, atlas: Atlas, rows: NDArray[Any], wrong: NDArray[np.bool_], real: NDArray[np.bool_],
-    worst: Array, roots: Sequence[Any],
-) -> None:  # fmt: skip
-    found.programs += len(rows)
+    found: Verified, atlas: Atlas, rows: NDArray[Any], wrong: NDArray[np.bool_], real: NDArray[np.bool_], worst: Array
+) -> None:
+    found.programs = len(rows)
     joins = np.asarray(atlas.joins[rows])
     matrix = atlas.branches.matrix[np.delete(joins, np.s_[::3], axis=1)].sum(axis=1)
-    for k, name in enumerate(found.kinds):
-        found.kinds[name] += int((matrix == k).sum())
-    found.undecided += int((wrong & ~real).sum())
-    found.wrong += int(real.sum())
-    found.examples += [text(roots[i]) for i in np.flatnonzero(real)[: EXAMPLES - len(found.examples)]]
+    found.kinds = {name: int((matrix == k).sum()) for k, name in enumerate(KINDS[atlas.space.branches])}
+    found.undecided = int((wrong & ~real).sum())
+    found.wrong = int(real.sum())
     if not wrong.all():
-        tau, score = worst[:, ~wrong].max(axis=1).tolist()
-        found.tau, found.score = max(found.tau, tau), max(found.score, score)
-
-
-def _root(atlas: Atlas, row: int, layers: str) -> Any:
-    return layered(atlas.branches.pool, join_of(atlas.branches, atlas.joins[row].tolist()), layers)
+        found.tau, found.score = worst[:, ~wrong].max(axis=1).tolist()
 
 
 def _scored(ran: tuple[Array, Array], part: Sequence[int], targets: Array) -> _Scored:

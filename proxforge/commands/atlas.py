@@ -178,24 +178,50 @@ def stats(folder: Path, svg: Path | None, as_json: bool) -> None:
 @click.option("--data", type=PATH, help="Folder of the benchmark's official files.")
 @click.option("--samples", type=click.IntRange(1), default=10_000, show_default=True, help="Programs to run.")
 @click.option("--seed", default=0, show_default=True, help="Of the choice of programs.")
+@click.option("--out", type=PATH, help="Folder that keeps what was run; a verification that was stopped is continued.")
 @collection_options
 @json_option
-def verify(folder: Path, data: Path | None, samples: int, seed: int, as_json: bool, **collection: Any) -> int:
-    """Run programs of the atlas with the reference backend: the same statuses, scores and taus, or exit code 1."""
+def verify(
+    folder: Path,
+    data: Path | None,
+    samples: int,
+    seed: int,
+    out: Path | None,
+    workers: int | None,
+    as_json: bool,
+    **collection: Any,
+) -> int:
+    """Run programs of the atlas with the reference backend: the same statuses, scores and taus, or exit code 1.
+
+    --workers are also the processes that run them, without it one a processor; the result does not depend on them.
+    """
     from .. import api
     from ..bench.atlas.verify import verify as run
+    from ..vm.backends.cpu.threads import available
 
     found = _atlas(folder)
     found.check()
     truth = api.benchmark_of(found.manifest["benchmark"], data)
     with progress("verifying", as_json) as bar:
-        source = api.statistics(truth, found.space.inputs, progress=collecting_into(bar), **collection)
+        source = api.statistics(truth, found.space.inputs, workers=workers, progress=collecting_into(bar), **collection)
         if source.key != found.manifest["source"]:
             raise ProxforgeError(
                 "atlas", "the atlas was built from other statistics; give the same options of collection"
             )
-        told = (lambda share: None) if bar is None else (lambda share: bar("verifying", share))
-        made = run(found, source, truth.targets, samples, seed, told)
+        networks, done = len(source.networks), 0
+
+        def told(number: int, share: float) -> None:
+            nonlocal done
+            done = number
+            if bar is not None:
+                bar(f"verifying, {number} of {networks} networks", share)
+
+        try:
+            made = run(found, source, truth.targets, samples, seed, out=out, workers=workers or available(), told=told)
+        except KeyboardInterrupt:
+            how = "" if out is not None else "with --out DIR, "
+            message = f"interrupted: {done} of {networks} networks were run; {how}the same command continues"
+            raise ProxforgeError("interrupted", message) from None
     if as_json:
         emit(made.to_dict())
     else:

@@ -6,11 +6,34 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...grammar.reference import in_range
+from ...grammar.reference import FLOAT32_MAX, FLOAT32_TINY, in_range
 from ...grammar.types import Kind
 from ...stats_cache.source import Source
 from ..program import FACT_NAMES, Program
 from . import Array
+
+BLOCK = 1 << 15
+"""Elements that stay in a processor's cache from one pass to the next."""
+
+
+def ranged(x: Array) -> Array:
+    """`in_range`, to the byte, of a result that nothing else reads: in place, block by block, most in three passes."""
+    if x.dtype != np.float64:
+        return in_range(x)
+    if x.ndim == 0:
+        return x if FLOAT32_TINY <= abs(x) <= FLOAT32_MAX else in_range(x)
+    x = np.require(x, requirements=["C", "W"])
+    flat = x.reshape(-1)
+    room = np.empty(min(BLOCK, len(flat)))
+    for start in range(0, len(flat), BLOCK):
+        block = flat[start : start + BLOCK]
+        size = np.abs(block, out=room[: len(block)])
+        if not size.max() <= FLOAT32_MAX:
+            np.copyto(block, np.copysign(np.inf, block), where=size > FLOAT32_MAX)
+        if not size.min() >= FLOAT32_TINY:
+            np.multiply(block, np.greater_equal(size, FLOAT32_TINY, out=size), out=block)  # NaN stays NaN
+            block += 0.0  # there is no -0
+    return x
 
 
 class ReferenceBackend:
@@ -20,7 +43,7 @@ class ReferenceBackend:
     device = "cpu"
     recalled = 0
 
-    def __init__(self, source: Source, networks: Sequence[int], result: Callable[[Array], Array] = in_range) -> None:
+    def __init__(self, source: Source, networks: Sequence[int], result: Callable[[Array], Array] = ranged) -> None:
         self._result = result
         self._source = source
         self._networks = tuple(networks)
