@@ -47,6 +47,7 @@ class Building:
         self._task, self._out, self._threads, self._backend, self._told = task, out, threads, backend, told
         self._work = out / "work"
         self._seconds: dict[str, float] = {}
+        self._ran = 0
         self._branches = Branches.of(task.space)
         self._starts = starts_of(task.source)
         self._counted = counted(task.source, self._branches)
@@ -60,6 +61,7 @@ class Building:
         self._claim()
         listing = self._timed("programs", self._listing)
         self._compute(listing.joins)
+        self._timed("run", lambda: self._run_left(listing.joins))
         self._timed("files", lambda: self._finish(listing))
         shutil.rmtree(self._work)
         return self._summary(listing)
@@ -147,7 +149,7 @@ class Building:
                 pass
 
     def _rank(self, joins: Joins, both: NDArray[np.int64], block: Callable[[NDArray[np.int64], bool], Block]) -> None:
-        """A file for each block of joins, and one of those that are no algebra: run together, they share their work."""
+        """A file for each block of joins."""
         sample = self._sample(len(joins), both)
         blocks = range(0, len(joins), BLOCK)
         done = 0
@@ -165,11 +167,16 @@ class Building:
             self._told("ranks", done / len(blocks))
 
         self._each(one, blocks)
+
+    def _run_left(self, joins: Joins) -> None:
+        """A file of the joins that are no algebra: run together, they share their work."""
         place = self._work / "left.npz"
+        self._told("run", 0.0)
         if not place.exists():
             rows = self._joined("left")
             made = self._run(joins[rows])
             save(place, left=rows, status=made.status, agree=made.agree, untied=made.untied, scores=made.scores)
+        self._ran = len(np.load(place)["left"])
 
     def _run(self, joins: Joins) -> Ranks:
         return run_joins(joins, self._branches, self._task.source, self._task.parts, self._order, self._backend)
@@ -250,7 +257,13 @@ class Building:
             for layers, programs in zip(LAYERS, listing.programs, strict=True)
             if layers in self._task.layers
         }
-        return {"raw": space.size(), "typed": space.typed_size(), "joins": len(listing.joins), **counts}
+        return {
+            "raw": space.size(),
+            "typed": space.typed_size(),
+            "joins": len(listing.joins),
+            "run": self._ran,
+            **counts,
+        }
 
     def _summary(self, listing: Listing) -> dict[str, Any]:
         size = sum(place.stat().st_size for place in self._out.iterdir())

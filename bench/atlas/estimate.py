@@ -41,6 +41,10 @@ APPLIED = 6e-5
 """Seconds per join of three branches, to list it."""
 RUN_ONE, RUN_LAYER, RUN_ELEMENT = 4e-5, 5e-8, 4e-10
 """Seconds per program of three branches, to run it: each; and for each layer; and for each element, if it has any."""
+RUN_EXPECTED, RUN_MOST = 4.5e-4, 2e-3
+"""Of the joins with a matrix, those that the VM runs because digits or float32's range are doubtful. Which these are
+follows from the values of the branches and from the products, so before a build there are only the shares of earlier
+ones: 3,793 of 8,354,156 on the AutoFormers, and 13,927 of 7,902,384 on `digits` with the ops of Auto-DAS."""
 OF_TRIPLE = 12_000
 """Bytes of memory of a join of three branches, while they are listed."""
 OF_PATTERN, OF_PROGRAM, OF_MEETING = 400, 150, 100
@@ -50,13 +54,18 @@ OF_PATTERN, OF_PROGRAM, OF_MEETING = 400, 150, 100
 @dataclass(frozen=True)
 class Estimate:
     """``joins``: at most so many have to be ranked. ``seconds`` by step; ``bytes`` of the finished atlas; ``working``:
-    bytes of the folder while it is built, ``memory``: bytes of memory, at most."""
+    bytes of the folder while it is built, ``memory``: bytes of memory, at most. ``run``: so many joins are no algebra
+    and are run by the VM, as expected, which takes ``seconds["run"]``; ``most_run``, ``most_seconds``: where they are
+    many."""
 
     joins: int
     seconds: dict[str, float]
     bytes: int
     working: int
     memory: int
+    run: int = 0
+    most_run: int = 0
+    most_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -65,10 +74,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Joins of a space, at most. ``meeting``: of two matrices by * or @ or dot; ``patterns``: of all stand-ins;
-    ``largest``: of one pattern."""
+    """Joins of a space, at most. ``mixed``: by + - * / of a matrix with a Scalar, or of two by + and -; ``meeting``: of
+    two matrices by * or @ or dot; ``patterns``: of all stand-ins; ``largest``: of one pattern."""
 
     joins: int
+    mixed: int
     meeting: int
     patterns: int
     largest: int
@@ -86,11 +96,12 @@ class _Counts:
         meeting = alike * (("*" in space.binary) + ("dot" in space.binary)) + chained * ("@" in space.binary)
         added = len({"+", "-"} & set(space.binary)) + 2 * ("/" in space.binary)
         joins = ops * (scalars * (scalars + 1) // 2 + scalars * matrices) + added * alike + meeting
+        mixed = (ops - ("/" in space.binary)) * scalars * matrices + len({"+", "-"} & set(space.binary)) * alike
         one, pairs = patterns_of(branches.statistics)
         side = branches.each**2
         sizes = [side // 2 for _ in dict.fromkeys(one.values())]
         sizes += [side for _ in dict.fromkeys(p for several in pairs.values() for p in several)]
-        return _Counts(joins, meeting, ops * sum(sizes), ops * max(sizes))
+        return _Counts(joins, mixed, meeting, ops * sum(sizes), ops * max(sizes))
 
 
 def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_products: bool = True) -> Estimate:
@@ -112,15 +123,19 @@ def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_
         )
         rows = LIVE * len(chains) * len(names)
         products += positions * (rows**2 / 2 / MULTIPLY_ADDS + rows * FILLED)
-        elements += positions * len(names) * branches.each
+        elements += positions * len(names)
         most = max(most, len(chains) * len(names))
+    doubtful = [round((counts.mixed + meeting) * share) for share in (RUN_EXPECTED, RUN_MOST)]
+    one = 2 * (RUN_ONE + layers * RUN_LAYER) + elements / len(branches.statistics) * RUN_ELEMENT  # one mean for both
+    run, most_run = (round(number * one / threads, 1) for number in doubtful)
     words = -(-networks // 64)
     ranks = joins * (2 * 3 * (2 * targets + 1) * networks * words / 8 + layers) * RANKED
     seconds = {
         "programs": counts.patterns * JOINED + 2 * PROGRAMS * joins * LISTED,
-        "branches": elements * RUN / threads,
+        "branches": elements * branches.each * RUN / threads,
         "matrices": (products + meeting * layers * MET) / threads if with_products else 0.0,
         "ranks": ranks / threads,
+        "run": run,
     }
     ranked = joins * _ranked(networks, targets)
     listed = joins * 3 * branches.number.itemsize + int(2 * PROGRAMS * joins) * PROGRAM.itemsize
@@ -128,7 +143,8 @@ def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_
     listing = counts.largest * OF_PATTERN + int(PROGRAMS * joins) * OF_PROGRAM
     meets = threads * (8 * 8 * most**2 + meeting * OF_MEETING) if with_products else 0
     memory = max(listing, meets, 2 * ranked)
-    return Estimate(joins, {name: round(s, 1) for name, s in seconds.items()}, ranked + listed, working, memory)
+    rounded = {name: round(s, 1) for name, s in seconds.items()}
+    return Estimate(joins, rounded, ranked + listed, working, memory, *doubtful, most_run)
 
 
 def _ranked(networks: int, targets: int) -> int:

@@ -245,6 +245,13 @@ def _tell(cost: Estimate, threads: int) -> None:
         f"up to {memory:.1f} GB of memory",
         err=True,
     )
+    if cost.run:
+        click.echo(
+            f"{cost.seconds['run']:.0f} s of this to run about {cost.run:,} joins that are no algebra of their "
+            f"branches, or {cost.most_seconds:.0f} s and {cost.most_run:,} where they are many: by the shares of "
+            "earlier builds, as which joins these are follows from the values of the branches",
+            err=True,
+        )
 
 
 def _space(inputs: str | None, ops: str | None, unaries: int, branches: int) -> TreeSpace:

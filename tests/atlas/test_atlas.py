@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from proxforge.bench.atlas import listing
-from proxforge.bench.atlas.estimate import estimate
+from proxforge.bench.atlas.estimate import RUN_ELEMENT, estimate
 from proxforge.bench.atlas.patterns import LAYERS, join_of, layered
-from proxforge.bench.atlas.ranks import CONSTANT, NONFINITE, OK
+from proxforge.bench.atlas.ranks import CONSTANT, MINUS, NONFINITE, OK
 from proxforge.bench.atlas.store import Atlas
 from proxforge.bench.atlas.task import PARTS
 from proxforge.bench.atlas.verify import verify
@@ -20,7 +20,7 @@ from proxforge.grammar.errors import ProxforgeError, ProxyError
 from proxforge.grammar.ops import OPS
 from proxforge.grammar.text import text
 from proxforge.search.correlation import kendall_many, settled
-from proxforge.search.spaces import Tree, refusals
+from proxforge.search.spaces import Tree, TreeSpace, refusals
 from proxforge.vm.evaluate import Evaluator
 from proxforge.vm.result import Status
 
@@ -131,6 +131,41 @@ def test_an_estimate_is_not_below_what_is_built(name, atlases, source):
     assert all(seconds >= 0 for seconds in cost.seconds.values())
     arrays = sum((atlas.folder / f"{kind}.npy").stat().st_size for kind in ("joins", "status", "agree", "untied"))
     assert 0.9 * arrays < cost.bytes < cost.working
+
+
+@pytest.mark.parametrize("name", small.SPACES)
+def test_what_is_run_is_counted_and_estimated_by_the_joins_with_a_matrix(name, atlases, source, monkeypatch):
+    monkeypatch.setattr("proxforge.bench.atlas.estimate.RUN_EXPECTED", 0.5)
+    monkeypatch.setattr("proxforge.bench.atlas.estimate.RUN_MOST", 1.0)
+    atlas = atlases[name]
+    cost, alone = (estimate(source, atlas.space, len(atlas.targets), 1, products) for products in (True, False))
+    counts = atlas.manifest["counts"]
+    if atlas.space.branches == 3:
+        assert (cost.run, cost.most_run, counts["run"]) == (0, 0, 0)
+        return
+    joins = np.asarray(atlas.joins)
+    matrices = atlas.branches.matrix[joins[:, 1:]].sum(axis=1)
+    mixed, met = (matrices > 0).sum(), ((matrices == 2) & (joins[:, 0] > MINUS)).sum()
+    assert mixed <= cost.most_run <= 4 * mixed
+    assert met <= cost.most_run - alone.most_run <= 4 * met
+    assert cost.run == pytest.approx(cost.most_run / 2, abs=1)
+    assert (name == "out of range") <= (counts["run"] > 0)
+    assert counts["run"] <= mixed
+
+
+def test_what_is_run_takes_as_long_as_the_elements_are_many(source):
+    class Larger:
+        networks, statistics = source.networks, source.statistics
+
+        def shape(self, *segment):
+            return tuple(1000 * length for length in source.shape(*segment))
+
+    space = TreeSpace(("fc1.w", "fc1.g"), "autoprox")
+    cost, halved = (estimate(Larger(), space, 2, threads) for threads in (1, 2))
+    elements = 1e6 * sum(np.prod(source.shape(n.index, "fc1.w", k)) for n in source.networks for k in range(n.layers))
+    assert cost.seconds["run"] == pytest.approx(cost.run * elements * RUN_ELEMENT, rel=0.1)
+    assert cost.most_seconds == pytest.approx(cost.most_run * elements * RUN_ELEMENT, rel=0.1)
+    assert halved.seconds["run"] == pytest.approx(cost.seconds["run"] / 2, rel=0.1)
 
 
 def test_verify_sees_a_wrong_correlation(atlases, source, tmp_path):

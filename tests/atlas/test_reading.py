@@ -127,7 +127,8 @@ def test_the_commands(tmp_path, capsys, monkeypatch):
         "atlas", "build", "-b", "digits:12", "--inputs", "qkv.w", "--ops", "abs,neg,mean,sum,+,*", "--out", out
     )
     assert made["raw"] == 4**4 * 2
-    assert set(made["seconds"]) == {"programs", "branches", "matrices", "ranks", "files"}
+    assert set(made["seconds"]) == {"programs", "branches", "matrices", "ranks", "run", "files"}
+    assert made["run"] == Atlas(tmp_path / "atlas").manifest["counts"]["run"]
     rows = json_of("atlas", "top", out, "-k", "3")["rows"]
     assert len(rows) == 3
     assert {"proxy", "jcm_search", "jcm_test", "taus"} <= set(rows[0])
@@ -206,3 +207,10 @@ def test_what_cannot_be_built_is_refused_with_its_figures(tmp_path, capsys, monk
     assert not out.exists()
     assert run([*small_one, "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["refused"] is None
+    assert run([*build[:-1], "--inputs", "fc1.w", "--dry-run"]) == 0
+    plan = " ".join(capsys.readouterr().err.split())
+    assert run([*build, "--inputs", "fc1.w", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0 < told["run"] < told["most_run"]
+    assert f"{told['seconds']['run']:.0f} s of this to run about {told['run']:,} joins that are no algebra" in plan
+    assert f"{told['most_seconds']:.0f} s and {told['most_run']:,} where they are many" in plan
