@@ -13,11 +13,14 @@ from ..grammar.errors import ProxforgeError, ProxyError
 from ..grammar.expr import Node, Pool
 from ..search.spaces import SearchSpace, TreeSpace
 from ..search.spaces.valid import Check, refusals
-from .tree_count import count_trees
+from ..stats_cache.addresses import installed
+from .tree_count import count_trees, joins_of
 
 LIMIT = 1_000_000
 """Well-typed programs of a space that is counted one by one."""
 BATCH = 1000
+JOINED, OF_JOIN = 5e-5, 130
+"""Seconds to make a join of branches and to find out whether it compiles, and bytes of memory to know it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,26 @@ def count_programs(
     else:
         valid, distinct = _one_by_one(space, check, told)
     return SpaceCount(space.size(), space.typed_size(), valid, distinct)
+
+
+def refusal(space: SearchSpace, minutes: float) -> str | None:
+    """Why counting is not begun that would not end within the limit or this memory; None if it would. A rough guess,
+    within a factor of two or three. Of spaces that are counted one by one there is nothing to say: they are small."""
+    if not (isinstance(space, TreeSpace) and space.branches == 2):
+        return None
+    joins = joins_of(space)
+    needed, size, memory = joins * JOINED / 60, joins * OF_JOIN, installed()
+    reasons = [
+        (size > memory, f"the machine has {memory / 1e9:.0f} GB of memory"),
+        (needed > minutes, f"--limit-minutes is {minutes:g}"),
+    ]
+    found = [words for holds, words in reasons if holds]
+    if not found:
+        return None
+    return (
+        f"counting would make about {joins:,} joins and take {size / 1e9:.3g} GB of memory and {needed:,.0f} minutes; "
+        f"{', '.join(found)}: choose fewer --inputs, fewer --ops or fewer --unaries, or a higher limit"
+    )
 
 
 def _one_by_one(space: SearchSpace, check: Check, told: Callable[[float], None]) -> tuple[int, int]:

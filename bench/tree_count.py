@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 
 from ..grammar.canonical import canonical_pool
 from ..grammar.errors import ProxyError
@@ -46,25 +46,53 @@ class _Programs:
     none: set[bytes] = field(default_factory=set)
 
 
+class _Jobs:
+    """What has to be joined: the stand-ins of each input ``alone``, of each of the ``pairs``, and of one pair the joins
+    with a Scalar, ``mixed``, as then the axes do not matter."""
+
+    def __init__(self, inputs: tuple[str, ...]) -> None:
+        self.alone = {name: renamed(STATISTICS[name].type) for name in inputs}
+        self.pairs = dict(_agreement(*names) for names in combinations(inputs, 2))
+        self.mixed = next(((shapes, False) for shapes in self.pairs.values()), None)
+
+    def all(self) -> list[tuple[Shapes, bool | None]]:
+        """Each once: the stand-ins, and the joins that `_joined` makes of them."""
+        jobs: list[tuple[Shapes, bool | None]] = [(shapes, None) for shapes in dict.fromkeys(self.alone.values())]
+        jobs += [(shapes, True) for shapes in dict.fromkeys(self.pairs.values())]
+        return jobs + ([] if self.mixed is None else [self.mixed])
+
+
 def count_trees(space: TreeSpace, check: Check, told: Callable[[float], None]) -> tuple[int, int]:
     """How many genotypes compile, and how many canonical programs these are. ``told``: the share that is done."""
-    alone = {name: renamed(STATISTICS[name].type) for name in space.inputs}
-    pairs = dict(_agreement(*names) for names in combinations(space.inputs, 2))
-    jobs: list[tuple[Shapes, bool | None]] = [(shapes, None) for shapes in dict.fromkeys(alone.values())]
-    jobs += [(shapes, True) for shapes in dict.fromkeys(pairs.values())]
-    mixed = next(((shapes, False) for shapes in pairs.values()), None)  # with a Scalar: the axes do not matter
-    jobs += [] if mixed is None else [mixed]
+    made = _Jobs(space.inputs)
+    jobs = made.all()
     found: dict[tuple[Shapes, bool | None], _Programs] = {}
     for i, (shapes, matrices) in enumerate(jobs):
         found[shapes, matrices] = programs = _Programs()
         for share in _joined(space, shapes, matrices, check, programs):
             told((i + share) / len(jobs))
     parts: list[tuple[tuple[str, ...], list[_Programs]]] = []
-    parts += [((name,), [found[shapes, None]]) for name, shapes in alone.items()]
-    if mixed is not None:
-        parts += [(names, [found[shapes, True], found[mixed]]) for names, shapes in pairs.items()]
+    parts += [((name,), [found[shapes, None]]) for name, shapes in made.alone.items()]
+    if made.mixed is not None:
+        parts += [(names, [found[shapes, True], found[made.mixed]]) for names, shapes in made.pairs.items()]
     valid = sum(p.valid for _, programs in parts for p in programs)
     return valid, _distinct(space.inputs, parts)
+
+
+def joins_of(space: TreeSpace) -> int:
+    """About so many joins `count_trees` makes."""
+    found = 0
+    for shapes, matrices in _Jobs(space.inputs).all():
+        left, right = _both_sides(space, shapes, canonical_pool())
+        examples = [{node.type: node for node, _ in side} for side in (left, right)]
+        many, as_many = (Counter(node.type for node, _ in side) for side in (left, right))
+        joins = sum(
+            len(_ways(space.binary, a, b)) * many[a.type] * as_many[b.type]
+            for a, b in product(*(example.values() for example in examples))
+            if matrices in (None, a.type.kind is b.type.kind is Kind.MATRIX)
+        )
+        found += joins // 2 if right is left else joins  # of one stand-in each pair once
+    return found
 
 
 def _distinct(inputs: tuple[str, ...], parts: list[tuple[tuple[str, ...], list[_Programs]]]) -> int:

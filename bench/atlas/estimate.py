@@ -125,9 +125,9 @@ def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_
         products += positions * (rows**2 / 2 / MULTIPLY_ADDS + rows * FILLED)
         elements += positions * len(names)
         most = max(most, len(chains) * len(names))
-    doubtful = [round((counts.mixed + meeting) * share) for share in (RUN_EXPECTED, RUN_MOST)]
+    doubtful, most_doubtful = (round((counts.mixed + meeting) * share) for share in (RUN_EXPECTED, RUN_MOST))
     one = 2 * (RUN_ONE + layers * RUN_LAYER) + elements / len(branches.statistics) * RUN_ELEMENT  # one mean for both
-    run, most_run = (round(number * one / threads, 1) for number in doubtful)
+    most_run = round(most_doubtful * one / threads, 1)
     words = -(-networks // 64)
     ranks = joins * (2 * 3 * (2 * targets + 1) * networks * words / 8 + layers) * RANKED
     seconds = {
@@ -135,7 +135,7 @@ def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_
         "branches": elements * branches.each * RUN / threads,
         "matrices": (products + meeting * layers * MET) / threads if with_products else 0.0,
         "ranks": ranks / threads,
-        "run": run,
+        "run": doubtful * one / threads,
     }
     ranked = joins * _ranked(networks, targets)
     listed = joins * 3 * branches.number.itemsize + int(2 * PROGRAMS * joins) * PROGRAM.itemsize
@@ -144,7 +144,7 @@ def estimate(source: Source, space: TreeSpace, targets: int, threads: int, with_
     meets = threads * (8 * 8 * most**2 + meeting * OF_MEETING) if with_products else 0
     memory = max(listing, meets, 2 * ranked)
     rounded = {name: round(s, 1) for name, s in seconds.items()}
-    return Estimate(joins, rounded, ranked + listed, working, memory, *doubtful, most_run)
+    return Estimate(joins, rounded, ranked + listed, working, memory, doubtful, most_doubtful, most_run)
 
 
 def _ranked(networks: int, targets: int) -> int:

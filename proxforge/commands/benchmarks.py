@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..grammar.errors import ProxforgeError
 from ..output import emit, number, progress, table
 from .options import PATH, json_option
 from .search_spaces import space_options, taken
@@ -50,16 +51,20 @@ def train(name: str, out: Path, networks: int | None, seeds: int | None, workers
 
 @bench.command("space")
 @space_options
+@click.option("--limit-minutes", type=float, default=120.0, show_default=True, help="Refuse what takes longer.")
 @json_option
-def count_space(space: str, as_json: bool, **others: Any) -> None:
+def count_space(space: str, limit_minutes: float, as_json: bool, **others: Any) -> None:
     """Count the programs of a search space: all, those that type-check, those that compile, and the different ones.
 
-    The numbers are exact. A tree space can be of any size; others are compiled program by program.
+    The numbers are exact. Of a tree space branches are joined for stand-ins; others are compiled program by program.
     """
-    from ..bench.space_count import count_programs
+    from ..bench.space_count import count_programs, refusal
     from ..search.spaces import make_space
 
     chosen = make_space(space, taken(others))
+    refused = refusal(chosen, limit_minutes)
+    if refused is not None:
+        raise ProxforgeError("size", refused)
     began = time.perf_counter()
     with progress("counting", as_json) as bar:
         found = count_programs(chosen, told=None if bar is None else lambda share: bar("counting", share))

@@ -88,6 +88,8 @@ def test_bench_space_for_people(capsys):
     ("args", "kind", "part"),
     [
         (("bench", "space", "--space", "expression"), "size", "at most 1,000,000"),
+        (("bench", "space", "--unaries", 3), "size", "--limit-minutes is 120"),
+        (("bench", "space", "--ops", "abs,neg,mean,+", "--limit-minutes", 1e-9), "size", "--limit-minutes is 1e-09"),
         (("bench", "space", "--space", "tre"), "config", "did you mean 'tree'"),
         (("bench", "space", "--depth", 3), "config", "'tree' has no option 'depth'"),
         (("bench", "space", "--numbers", "1,x"), "usage", "no list of numbers"),

@@ -7,8 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from proxforge.bench.space_count import SpaceCount, count_programs
-from proxforge.grammar.canonical import canonical_pool
+from proxforge.bench import space_count, tree_count
+from proxforge.bench.space_count import SpaceCount, count_programs, refusal
+from proxforge.grammar.canonical import CanonicalPool, canonical_pool
 from proxforge.grammar.errors import ProxforgeError, ProxyError
 from proxforge.grammar.expr import Pool, topological
 from proxforge.grammar.ops import OPS
@@ -136,3 +137,31 @@ def test_the_whole_space_agrees_with_a_sample():
     nodes = [space.expression(space.sample(rng), pool) for _ in range(3000)]
     share = sum(error is None for error in refusals(nodes)) / 3000
     assert abs(share - 55_556_168 / 59_785_216) < 5 * np.sqrt(0.07 / 3000)
+
+
+@pytest.mark.parametrize("given", REDUCED[:-1])
+def test_the_joins_that_are_estimated_are_those_that_are_made(given, monkeypatch):
+    made, real = [], tree_count._made
+
+    def noted(pool, op, a, b):
+        made.append(isinstance(pool, CanonicalPool))
+        return real(pool, op, a, b)
+
+    monkeypatch.setattr(tree_count, "_made", noted)
+    space = TreeSpace(*given)
+    count_programs(space)
+    assert tree_count.joins_of(space) == pytest.approx(sum(made), rel=0.1)
+
+
+def test_a_count_that_takes_too_long_or_too_much_is_refused_with_its_figures(monkeypatch):
+    monkeypatch.setattr(space_count, "installed", lambda: 1e12)
+    assert refusal(TreeSpace(), 120) is None
+    assert refusal(ExpressionSpace(), 0) is None
+    large = TreeSpace(("fc1.w",), "autoprox", 3)
+    joins = tree_count.joins_of(large)
+    found = refusal(large, 1.5)
+    assert found.startswith(f"counting would make about {joins:,} joins")
+    assert f"{joins * 5e-5 / 60:,.0f} minutes; --limit-minutes is 1.5: choose fewer --inputs" in found
+    assert refusal(large, 1e9) is None
+    monkeypatch.setattr(space_count, "installed", lambda: 1e9)
+    assert "the machine has 1 GB of memory: choose" in refusal(large, 1e9)
