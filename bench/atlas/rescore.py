@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ...grammar.expr import Node
 from ...grammar.types import STATISTICS, Kind
+from ...stats_cache.addresses import installed
 from ...stats_cache.processes import Process, serve, spread
 from ...stats_cache.source import Source
 from ...stats_cache.store import Cache, open_cache
-from ...vm.backends.cpu.threads import one_blas_thread
+from ...vm.backends.cpu.threads import available, one_blas_thread
 from ...vm.compile import compile_nodes
 from ...vm.evaluate import Evaluator
 from ...vm.program import Program
@@ -31,6 +32,11 @@ Array = NDArray[np.float64]
 
 ROOM = 1 << 30
 """Bytes of matrices that the reference holds at a time, unless one program needs more."""
+
+
+def processes() -> int:
+    """As many as there are processors, and as half of the memory has room for."""
+    return max(1, int(min(available(), installed() / (2 * ROOM))))
 
 
 def roots_of(atlas: Atlas, rows: NDArray[Any], layers: NDArray[Any]) -> list[Node]:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...grammar import reference
 from ...grammar.errors import ProxforgeError
 from ...grammar.text import text
 from ...search.correlation import kendall_many, settled
 from ...stats_cache.source import Source
+from ...vm.backends import reference as backend
 from ...vm.evaluate import Evaluator
 from ...vm.result import Status, judge
 from .files import checksum, load, write_json
@@ -127,7 +129,11 @@ def _begun(out: Path | None, atlas: Atlas, samples: int, seed: int) -> Iterator[
         with TemporaryDirectory(prefix="proxforge-") as made:
             yield Path(made)
         return
-    settings = {"atlas": checksum(atlas.folder / "manifest.json"), "samples": samples, "seed": seed}
+    code = [checksum(Path(str(module.__file__))) for module in (reference, backend)]
+    settings = {
+        "atlas": checksum(atlas.folder / "manifest.json"), "samples": samples, "seed": seed,
+        "reference": code, "numpy": np.__version__,
+    }  # fmt: skip
     place = out / "settings.json"
     out.mkdir(parents=True, exist_ok=True)
     if not place.exists():
@@ -135,7 +141,8 @@ def _begun(out: Path | None, atlas: Atlas, samples: int, seed: int) -> Iterator[
             raise ProxforgeError("atlas", f"{out} holds something else; choose an empty folder for --out")
         write_json(place, settings)
     if json.loads(place.read_text(encoding="utf-8")) != settings:
-        raise ProxforgeError("atlas", f"{out} holds the verification of another atlas, or of other samples")
+        message = f"{out} holds the verification of another atlas, of other samples, or by another version"
+        raise ProxforgeError("atlas", message)
     yield out
 
 

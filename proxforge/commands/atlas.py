@@ -193,11 +193,12 @@ def verify(
 ) -> int:
     """Run programs of the atlas with the reference backend: the same statuses, scores and taus, or exit code 1.
 
-    --workers are also the processes that run them, without it one a processor; the result does not depend on them.
+    --workers are also the processes that run them, without it one a processor if there is memory for them; the result
+    does not depend on them.
     """
     from .. import api
+    from ..bench.atlas.rescore import processes
     from ..bench.atlas.verify import verify as run
-    from ..vm.backends.cpu.threads import available
 
     found = _atlas(folder)
     found.check()
@@ -217,10 +218,10 @@ def verify(
                 bar(f"verifying, {number} of {networks} networks", share)
 
         try:
-            made = run(found, source, truth.targets, samples, seed, out=out, workers=workers or available(), told=told)
+            made = run(found, source, truth.targets, samples, seed, out=out, workers=workers or processes(), told=told)
         except KeyboardInterrupt:
-            how = "" if out is not None else "with --out DIR, "
-            message = f"interrupted: {done} of {networks} networks were run; {how}the same command continues"
+            kept = "the same command continues" if out is not None else "they are lost: with --out DIR they are kept"
+            message = f"interrupted: {done} of {networks} networks were run; {kept}"
             raise ProxforgeError("interrupted", message) from None
     if as_json:
         emit(made.to_dict())

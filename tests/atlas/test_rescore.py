@@ -114,20 +114,22 @@ def test_what_was_run_is_not_run_again(atlas, source, tmp_path, monkeypatch):
     assert 0 < told[0][1] < told[-1][1] == 1.0
 
 
-def test_a_folder_of_something_else_is_refused(atlas, source, tmp_path):
+def test_a_folder_of_something_else_is_refused(atlas, source, tmp_path, monkeypatch):
     truth = load_benchmark(f"digits:{NETWORKS}").targets
     verify(atlas, source, truth, 50, 1, out=tmp_path / "out")
-    with pytest.raises(ProxforgeError, match="another atlas, or of other samples"):
+    with pytest.raises(ProxforgeError, match="another atlas, of other samples, or by"):
         verify(atlas, source, truth, 50, 2, out=tmp_path / "out")
+    verify(atlas, source, truth, 50, 1, out=tmp_path / "out")
+    monkeypatch.setattr(np, "__version__", "0.1")
+    with pytest.raises(ProxforgeError, match="by another version"):
+        verify(atlas, source, truth, 50, 1, out=tmp_path / "out")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").touch()
     with pytest.raises(ProxforgeError, match="holds something else"):
         verify(atlas, source, truth, 50, 1, out=tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    ("more", "how"), [((), "with --out DIR, the same"), (("--out",), "networks were run; the same")]
-)
+@pytest.mark.parametrize(("more", "how"), [((), "lost: with --out DIR"), (("--out",), "networks were run; the same")])
 def test_ctrl_c_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch, more, how):
     real, left = rescore.scored, [1, 1, 1]
 
@@ -150,3 +152,10 @@ def test_ctrl_c_says_how_to_go_on(folder, tmp_path, capsys, monkeypatch, more, h
         monkeypatch.setattr(rescore, "scored", real)
         assert run(command) == 0
         assert json.loads(capsys.readouterr().out)["programs"] == 50
+
+
+def test_there_are_no_more_processes_than_the_memory_has_room_for(monkeypatch):
+    monkeypatch.setattr(rescore, "available", lambda: 64)
+    for memory, expected in ((1e9, 1), (25e9, 11), (np.inf, 64)):
+        monkeypatch.setattr(rescore, "installed", lambda memory=memory: memory)
+        assert rescore.processes() == expected
