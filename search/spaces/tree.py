@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, permutations, product
+from itertools import accumulate, permutations, product
 from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -111,9 +111,10 @@ class TreeSpace(SearchSpace):
         index -= self._ends[block - 1] if block else 0
         genes: Branch = binaries
         for type_ in reversed(types):
-            index, place = divmod(index, len(self._classes[type_]))
-            genes = (*self._classes[type_][place], *genes)
-        return _tree_of(genes)
+            found = self._classes[type_]
+            index, place = divmod(index, len(found))
+            genes = found[place] + genes
+        return Tree(genes)
 
     def sample(self, rng: np.random.Generator) -> Tree:
         """A genotype that type-checks, each with the same probability."""
@@ -122,7 +123,7 @@ class TreeSpace(SearchSpace):
     def blind(self, rng: np.random.Generator) -> Tree:
         """A genotype, each with the same probability."""
         drawn = rng.integers(0, self._choices).tolist()
-        return _tree_of(options[d] for d, options in zip(drawn, self._options, strict=True))
+        return Tree(tuple([options[d] for d, options in zip(drawn, self._options, strict=True)]))
 
     def mutate(self, genotype: Genotype, rng: np.random.Generator, rate: float = 0.5) -> Tree:
         """Another genotype that type-checks: every gene is redrawn with probability ``rate``, one at least changes.
@@ -132,14 +133,14 @@ class TreeSpace(SearchSpace):
         """
         parent = _tree(genotype)
         for _ in range(DRAWS if rate > 0 else 0):
-            redrawn = rng.random(len(self._options)) < rate
+            redrawn = [i for i, r in enumerate(rng.random(len(self._options)).tolist()) if r < rate]
             drawn = rng.integers(0, self._choices)
-            child = _tree_of(
-                options[d] if r else gene
-                for gene, options, d, r in zip(parent.genes, self._options, drawn, redrawn, strict=True)
-            )
-            if child != parent and self.well_typed(child):
-                return child
+            genes = list(parent.genes)
+            for i in redrawn:
+                genes[i] = self._options[i][drawn[i]]
+            child = tuple(genes)
+            if child != parent.genes and self._typed(child):
+                return Tree(child)
         return self._neighbour(parent, rng)
 
     def crossover(self, first: Genotype, second: Genotype, rng: np.random.Generator) -> Tree:
@@ -148,28 +149,36 @@ class TreeSpace(SearchSpace):
 
         Children that are neither parent come first; the first parent where there is no child at all.
         """
-        a, b = _tree(first), _tree(second)
-        sides, ends = (a.branches, b.branches), (a.binaries, b.binaries)
-        either = product((*sides[0], *sides[1]), repeat=self.branches - 2)
-        orders = [order for x, y, more in product(*sides, either) for order in permutations((x, y, *more))]
-        children = dict.fromkeys(_tree_of(chain(*order, ops)) for order in orders for ops in ends)
-        typed = [child for child in children if self.well_typed(child)]
-        new = [child for child in typed if child not in (a, b)] or typed or [a]
-        return new[int(rng.integers(len(new)))]
+        a, b = _tree(first).genes, _tree(second).genes
+        mine, other = ([genes[side] for side in self._sides] for genes in (a, b))
+        ends = dict.fromkeys((a[self._sides[-1].stop :], b[self._sides[-1].stop :]))
+        typed: dict[Branch, None] = {}
+        for x, y, more in product(mine, other, product((*mine, *other), repeat=self.branches - 2)):
+            for order in permutations((x, y, *more)):
+                types = tuple([self._numbers.get(branch) for branch in order])
+                typed.update((sum(order, ()) + ops, None) for ops in ends if (ops, types) in self._joinable)
+        new = [child for child in typed if child not in (a, b)] or list(typed) or [a]
+        return Tree(new[int(rng.integers(len(new)))])
 
     def well_typed(self, tree: Tree) -> bool:
         """Whether the program type-checks."""
-        types = tuple([self.branch_types.get(tree.genes[side]) for side in self._sides])
-        return None not in types and (tree.genes[self._sides[-1].stop :], types) in self._joinable
+        return self._typed(tree.genes)
+
+    def _typed(self, genes: Branch) -> bool:
+        types = tuple([self._numbers.get(genes[side]) for side in self._sides])
+        return (genes[self._sides[-1].stop :], types) in self._joinable
 
     def expression(self, genotype: Genotype, pool: Pool) -> Node:
         """See `SearchSpace.expression`."""
-        tree = _tree(genotype)
-        return pool.score(joined(pool, tree.binaries, [self.branch(branch, pool) for branch in tree.branches]))
+        genes = _tree(genotype).genes
+        branches = [self.branch(genes[side], pool) for side in self._sides]
+        return pool.score(joined(pool, genes[self._sides[-1].stop :], branches))
 
     def branch(self, branch: Branch, pool: Pool) -> Node:
         """One side of a tree as a node of the pool. ProxyError where it does not type-check."""
-        made = self._made.setdefault(pool, {})
+        made = self._made.get(pool)
+        if made is None:
+            made = self._made[pool] = {}
         node = made.get(branch)
         if node is None:
             node = pool.statistic(branch[0])
@@ -187,7 +196,7 @@ class TreeSpace(SearchSpace):
         known = isinstance(value, list) and len(value) == len(self._options)
         if not known or not all(gene in options for gene, options in zip(value, self._options, strict=True)):
             raise config(f"{str(value)[:200]} is no genotype of this tree space: its names are not those of the space")
-        return _tree_of(value)
+        return Tree(tuple(value))
 
     def describe(self) -> dict[str, Any]:
         """See `SearchSpace.describe`."""
@@ -214,7 +223,7 @@ class TreeSpace(SearchSpace):
 
     @staticmethod
     def _changed(tree: Tree, i: int, option: str) -> Tree:
-        return _tree_of((*tree.genes[:i], option, *tree.genes[i + 1 :]))
+        return Tree((*tree.genes[:i], option, *tree.genes[i + 1 :]))
 
     @cached_property
     def _changes(self) -> list[tuple[int, str]]:
@@ -255,8 +264,15 @@ class TreeSpace(SearchSpace):
         return joins
 
     @cached_property
-    def _joinable(self) -> frozenset[tuple[tuple[str, ...], tuple[Type, ...]]]:
-        return frozenset(self._joins)
+    def _numbers(self) -> dict[Branch, int]:
+        """The branches that type-check, and their types as numbers."""
+        return {branch: i for i, branches in enumerate(self._classes.values()) for branch in branches}
+
+    @cached_property
+    def _joinable(self) -> frozenset[tuple[tuple[str, ...], tuple[int | None, ...]]]:
+        """`_joins`, with types as numbers."""
+        number = {type_: i for i, type_ in enumerate(self._classes)}
+        return frozenset((ops, tuple([number[type_] for type_ in types])) for ops, types in self._joins)
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -270,10 +286,6 @@ def joined(pool: Pool, binaries: Sequence[str], branches: Sequence[Node]) -> Nod
     for binary, branch in zip(binaries, branches[1:], strict=True):
         node = pool.apply(OPS[binary], node, branch)
     return node
-
-
-def _tree_of(genes: Any) -> Tree:
-    return Tree(tuple(genes))
 
 
 def _tree(genotype: Genotype) -> Tree:
