@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grammar.canonical import canonical_pool
+from ..grammar.expr import Node
 from ..grammar.types import STATISTICS
 from ..stats_cache.memory import MemoryCache
 from ..vm.evaluate import Evaluator
-from ..vm.result import Status
+from ..vm.result import Result, Status, judge
 from .correlation import settled
-from .spaces import Genotype, SearchSpace
+from .joins import Joins
+from .spaces import Genotype, SearchSpace, TreeSpace
 
 Array = NDArray[np.float64]
+Signs = NDArray[np.int8]
 
 PROBES = 24
 """Networks."""
@@ -39,30 +41,42 @@ class Probes:
 
     def __init__(self, inputs: Sequence[str]) -> None:
         rng = np.random.default_rng(SEED)
-        networks = [_network(rng, inputs) for _ in range(PROBES)]
-        self._evaluator = Evaluator(MemoryCache(networks), range(PROBES), device="cpu")
+        source = MemoryCache([_network(rng, inputs) for _ in range(PROBES)])
+        self._evaluator = Evaluator(source, range(PROBES), device="cpu")
+        self._joins = Joins(self._evaluator, source)
         self._first, self._second = np.triu_indices(PROBES, 1)
         self._pool = canonical_pool()
-        self._known: dict[bytes, NDArray[np.int8]] = {}
-        self._digests: WeakKeyDictionary[SearchSpace, dict[Genotype, bytes]] = WeakKeyDictionary()
+        self._known: dict[bytes, Signs] = {}
 
-    def orders(self, space: SearchSpace, genotypes: Sequence[Genotype]) -> Array:
-        """``[P, PAIRS]``; all 0 where a program has no score on the probes, or one score for all."""
+    def signs(self, space: SearchSpace, genotypes: Sequence[Genotype]) -> Signs:
+        """Int8 ``[P, PAIRS]``; all 0 where a program has no score on the probes, or one score for all."""
         if len(self._pool) > MEMORY or len(self._known) > MEMORY:
             self._pool, self._known = canonical_pool(), {}
-            self._digests.clear()
-        digests = self._digests.setdefault(space.unchecked, {})
-        nodes = {g: space.expression(g, self._pool) for g in genotypes if g not in digests}
-        digests.update((g, node.digest) for g, node in nodes.items())
-        new = list({n.digest: n for n in nodes.values() if n.digest not in self._known}.values())
+        found = np.zeros((len(genotypes), PAIRS), np.int8)
+        left = np.ones(len(genotypes), np.bool_)
+        if isinstance(space, TreeSpace) and space.branches == 2 and genotypes:
+            scores, scales, known = self._joins.scores(space, *space.sides(genotypes))
+            found[known] = self._of(judge(scores[known], scales[known]))
+            left = ~known
+        places = np.flatnonzero(left).tolist()
+        if places:
+            found[places] = self._run([space.expression(genotypes[i], self._pool) for i in places])
+        return found
+
+    def _run(self, nodes: Sequence[Node]) -> Signs:
+        new = list({n.digest: n for n in nodes if n.digest not in self._known}.values())
         if new:
-            result = self._evaluator.run(new)
-            scores = np.where((result.status == Status.OK)[:, None], result.scores, 0.0)
-            scores = settled(scores)
-            signs = np.sign(scores[:, self._first] - scores[:, self._second]).astype(np.int8)
-            self._known.update(zip([n.digest for n in new], signs, strict=True))
-        found = np.stack([self._known[digests[g]] for g in genotypes]).astype(np.float64)
-        return np.asarray(found / np.sqrt(np.maximum((found != 0).sum(axis=1, keepdims=True), 1)))
+            self._known.update(zip([n.digest for n in new], self._of(self._evaluator.run(new)), strict=True))
+        return np.stack([self._known[n.digest] for n in nodes])
+
+    def _of(self, result: Result) -> Signs:
+        scores = settled(np.where((result.status == Status.OK)[:, None], result.scores, 0.0))
+        return np.sign(scores[:, self._first] - scores[:, self._second]).astype(np.int8)
+
+
+def orders(signs: Signs) -> Array:
+    """Signs of pairs as vectors of length 1, float64 ``[P, PAIRS]``; 0 where all are."""
+    return np.asarray(signs / np.sqrt(np.maximum((signs != 0).sum(axis=1, keepdims=True), 1)))
 
 
 @lru_cache(maxsize=4)

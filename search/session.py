@@ -7,10 +7,11 @@ sound as the compiler, and the cheapest place: a rejected program costs its comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..grammar.canonical import canonical_pool, hash_of
 from ..grammar.errors import ProxforgeError
@@ -23,7 +24,7 @@ from .checkpoint import freeze, thaw
 from .events import DUPLICATE, REJECTED, Event
 from .spaces.base import Genotype
 from .spaces.valid import Check, Compiled, ValidSpace, refusals
-from .strategies.base import Evaluated, Strategy
+from .strategies.base import Evaluated, Strategy, Wanted
 
 
 class Session:
@@ -99,7 +100,14 @@ class Session:
     def draw(self) -> None:
         """Asks the strategy. Nothing changes but what `new` gives: it can be done again, with another ``check``."""
         self.space.refused()
-        state, genotypes = self.strategy.ask(self.state, self._generator)
+        self._drawn(*self.strategy.ask(self.state, self._generator))
+
+    def drawing(self) -> Generator[Wanted, NDArray[Any], None]:
+        """`draw` in parts, see `Strategy.asking`."""
+        self.space.refused()
+        self._drawn(*(yield from self.strategy.asking(self.state, self._generator)))
+
+    def _drawn(self, state: Any, genotypes: Sequence[Genotype]) -> None:
         if self.asks == 0 and self.start:
             genotypes = self._started(genotypes)
         self._asked = state, genotypes, [self.space.compiled(g) for g in genotypes]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..grammar.analysis import Analyser
 from ..grammar.canonical import canonical_pool
@@ -14,6 +18,8 @@ from .objective import Objective
 from .problem import Problem, Scores
 from .scoring import outcomes
 from .session import Session
+from .spaces import SearchSpace
+from .strategies.base import Wanted
 
 ROOM = 300_000
 """Nodes of a pool before the sessions get a new one: those of all programs do not fit into memory."""
@@ -91,13 +97,7 @@ class Together:
         spent = [0.0] * len(sessions)
         left = list(range(len(sessions)))
         while left:
-            drawn: list[tuple[int, dict[bytes, Node]]] = []
-            for i in left:
-                began = time.perf_counter()
-                self._unknown = {}
-                sessions[i].draw()
-                drawn.append((i, self._unknown))
-                spent[i] += time.perf_counter() - began
+            drawn = self._drawn({i: sessions[i].drawing() for i in left}, spent)
             began = time.perf_counter()
             unknown = {digest: node for _, mine in drawn for digest, node in mine.items()}
             self._refused.update(zip(unknown, self._analyser.check(list(unknown.values())), strict=True))
@@ -106,6 +106,39 @@ class Together:
                 spent[i] += share * len(mine)
             left = [i for i, mine in drawn if any(self._refused[digest] is not None for digest in mine)]
         return spent
+
+    def _drawn(
+        self, drawing: dict[int, Generator[Wanted, NDArray[Any], None]], spent: list[float]
+    ) -> list[tuple[int, dict[bytes, Node]]]:
+        """Lets the sessions draw, part by part, and the programs that each drew and that are not known yet."""
+        unknown: dict[int, dict[bytes, Node]] = {i: {} for i in drawing}
+        answers: dict[int, Any] = dict.fromkeys(drawing)
+        while answers:
+            wanted: dict[int, Wanted] = {}
+            for i, answer in answers.items():
+                began = time.perf_counter()
+                self._unknown = unknown[i]
+                with suppress(StopIteration):  # it has drawn
+                    wanted[i] = drawing[i].send(answer)
+                spent[i] += time.perf_counter() - began
+            answers = self._answered(wanted, spent)
+        return list(unknown.items())
+
+    def _answered(self, wanted: Mapping[int, Wanted], spent: list[float]) -> dict[int, NDArray[Any]]:
+        """What the sessions want to know, of all their genotypes at once."""
+        groups: dict[tuple[Any, SearchSpace], list[int]] = {}
+        for i, w in wanted.items():
+            groups.setdefault((w.of, w.space), []).append(i)
+        answers: dict[int, NDArray[Any]] = {}
+        for (of, space), mine in groups.items():
+            began = time.perf_counter()
+            found = of(space, [g for i in mine for g in wanted[i].genotypes])
+            share = (time.perf_counter() - began) / max(1, len(found))
+            for i in mine:
+                count = len(wanted[i].genotypes)
+                answers[i], found = found[:count], found[count:]
+                spent[i] += share * count
+        return answers
 
     def _score(self, wanted: Sequence[Mapping[str, Node]]) -> None:
         new = {n.digest: n for asked in wanted for n in asked.values() if n.digest not in self._outcomes}

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..grammar.expr import Node
-from ..grammar.ops import Form
+from ..grammar.expr import Node, Pool
+from ..grammar.ops import OPS, Form
+from ..grammar.reference import in_range
 from ..grammar.types import Kind
 from ..stats_cache.source import Source
 from .backends import backend
@@ -20,7 +21,7 @@ from .layers import fact_table
 from .plain import Plain, packed, unpacked
 from .program import FACT_NAMES
 from .result import Result, judge
-from .rounding import scales
+from .rounding import scaled, scales
 
 MEMORY = 1 << 28
 """Bytes of remembered Scalars."""
@@ -102,8 +103,21 @@ class Evaluator:
         parts = [self._merged(roots[i : i + most]) for i in range(0, len(roots), most)]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
+    def scalars(self, nodes: Sequence[Node]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scalars in all layers of the networks, and their scales (see `vm.rounding`), both ``[S, T]``."""
+        pool = Pool()  # of its own: a canonical one could make another Scalar of them
+        reduced = self._run([pool.plain(OPS["layer_mean"], (node,)) for node in nodes])[1]
+        found = scaled(nodes, reduced, self._counts, self._facts)
+        values = np.stack([reduced.get(node.digest, found[node.digest][0]) for node in nodes])  # as run: NaN is there
+        return in_range(values), np.stack([found[node.digest][1] for node in nodes])
+
     def _merged(self, roots: Sequence[Node]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The programs as one."""
+        """Scores and scales of programs that run as one."""
+        scores, reduced = self._run(roots)
+        return scores, scales(roots, reduced, self._counts, self._facts)
+
+    def _run(self, roots: Sequence[Node]) -> tuple[NDArray[np.float64], dict[bytes, NDArray[np.float64]]]:
+        """Scores of the programs as one, and what was reduced over matrices, by digest."""
         program, order = assemble(roots, lambda n: n.digest in self._memory)
         names = [bytes.fromhex(name) for name in program.recalled]
         recalled = [self._memory[name] for name in names]
@@ -120,7 +134,7 @@ class Evaluator:
         for index, values in zip(keep, kept, strict=True):
             reduced[order[index].digest] = values
             self._remember(order[index].digest, values)
-        return scores, scales(roots, reduced, self._counts, self._facts)
+        return scores, reduced
 
     def _remember(self, digest: bytes, values: NDArray[np.float64]) -> None:
         self._memory[digest] = values

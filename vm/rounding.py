@@ -24,7 +24,15 @@ Array = NDArray[np.float64]
 def scales(
     roots: Sequence[Node], reduced: Mapping[bytes, Array], counts: Sequence[int], facts: Array
 ) -> NDArray[np.float64]:
-    """The scale of every Score, ``[P, A]``, never below its absolute value.
+    """The scale of every Score, ``[P, A]``, never below its absolute value; the arguments are those of `scaled`."""
+    known = scaled(roots, reduced, counts, facts)
+    return np.stack([np.maximum(known[r.digest][1], np.abs(known[r.digest][0])) for r in roots])
+
+
+def scaled(
+    nodes: Sequence[Node], reduced: Mapping[bytes, Array], counts: Sequence[int], facts: Array
+) -> dict[bytes, tuple[Array, Array]]:
+    """Value and scale of Scalars ``[T]`` and Scores ``[A]``, and of all of these below them, by digest.
 
     ``reduced``: digest -> values ``[T]`` of the reductions over matrices, for all layers of all networks. ``counts``:
     layers per network ``[A]``. ``facts``: the networks' own facts ``[fact, A]``.
@@ -32,7 +40,7 @@ def scales(
     starts, length = bounds(counts)
     known: dict[bytes, tuple[Array, Array]] = {}
     with np.errstate(all="ignore"):
-        for node in topological(roots, into=lambda n: all(a.type.kind is not Kind.MATRIX for a in n.args)):
+        for node in topological(nodes, into=lambda n: all(a.type.kind is not Kind.MATRIX for a in n.args)):
             if node.facts.value is not None:
                 value = np.full(len(length) if node.type.kind is Kind.SCORE else int(length.sum()), node.facts.value)
                 known[node.digest] = value, np.abs(value)
@@ -47,7 +55,7 @@ def scales(
                 known[node.digest] = layer_op(node.op)(value, starts, length), combine(scale, starts, length)
             else:
                 known[node.digest] = _combined(node, [known[a.digest] for a in node.args])
-    return np.stack([np.maximum(known[r.digest][1], np.abs(known[r.digest][0])) for r in roots])
+    return known
 
 
 def _combined(node: Node, operands: list[tuple[Array, Array]]) -> tuple[Array, Array]:

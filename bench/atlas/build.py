@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...grammar.errors import ProxforgeError
-from ...vm.backends.cpu.threads import one_blas_thread
+from ...vm.blas import one_blas_thread
 from .baselines import baselines
 from .branches import Branches, Joins
 from .files import checksum, load, save, write_json

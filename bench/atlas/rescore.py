@@ -19,7 +19,8 @@ from ...stats_cache.addresses import installed
 from ...stats_cache.processes import Process, serve, spread
 from ...stats_cache.source import Source
 from ...stats_cache.store import Cache, open_cache
-from ...vm.backends.cpu.threads import available, one_blas_thread
+from ...vm.backends.cpu.threads import available
+from ...vm.blas import one_blas_thread
 from ...vm.compile import compile_nodes
 from ...vm.evaluate import Evaluator
 from ...vm.program import Program

@@ -153,11 +153,17 @@ class TreeSpace(SearchSpace):
         mine, other = ([genes[side] for side in self._sides] for genes in (a, b))
         ends = dict.fromkeys((a[self._sides[-1].stop :], b[self._sides[-1].stop :]))
         typed: dict[Branch, None] = {}
+        numbers, joinable = self._numbers, self._joinable
         for x, y, more in product(mine, other, product((*mine, *other), repeat=self.branches - 2)):
             for order in permutations((x, y, *more)):
-                types = tuple([self._numbers.get(branch) for branch in order])
-                typed.update((sum(order, ()) + ops, None) for ops in ends if (ops, types) in self._joinable)
-        new = [child for child in typed if child not in (a, b)] or list(typed) or [a]
+                joins = joinable.get(tuple([numbers.get(branch) for branch in order]), ())
+                for ops in ends:
+                    if ops in joins:
+                        typed[sum(order, ()) + ops] = None
+        every = list(typed) or [a]
+        for parent in (a, b):
+            typed.pop(parent, None)
+        new = list(typed) or every
         return Tree(new[int(rng.integers(len(new)))])
 
     def well_typed(self, tree: Tree) -> bool:
@@ -166,7 +172,12 @@ class TreeSpace(SearchSpace):
 
     def _typed(self, genes: Branch) -> bool:
         types = tuple([self._numbers.get(genes[side]) for side in self._sides])
-        return (genes[self._sides[-1].stop :], types) in self._joinable
+        return genes[self._sides[-1].stop :] in self._joinable.get(types, ())
+
+    def sides(self, genotypes: Sequence[Genotype]) -> tuple[list[tuple[Branch, ...]], list[str]]:
+        """The branches of each tree, and what joins the last of them."""
+        every = [_tree(genotype).genes for genotype in genotypes]
+        return [tuple([genes[side] for side in self._sides]) for genes in every], [genes[-1] for genes in every]
 
     def expression(self, genotype: Genotype, pool: Pool) -> Node:
         """See `SearchSpace.expression`."""
@@ -269,10 +280,13 @@ class TreeSpace(SearchSpace):
         return {branch: i for i, branches in enumerate(self._classes.values()) for branch in branches}
 
     @cached_property
-    def _joinable(self) -> frozenset[tuple[tuple[str, ...], tuple[int | None, ...]]]:
-        """`_joins`, with types as numbers."""
+    def _joinable(self) -> dict[tuple[int | None, ...], set[tuple[str, ...]]]:
+        """The numbers of types, and the binaries that join them."""
         number = {type_: i for i, type_ in enumerate(self._classes)}
-        return frozenset((ops, tuple([number[type_] for type_ in types])) for ops, types in self._joins)
+        found: dict[tuple[int | None, ...], set[tuple[str, ...]]] = {}
+        for binaries, types in self._joins:
+            found.setdefault(tuple([number[type_] for type_ in types]), set()).add(binaries)
+        return found
 
     @cached_property
     def _ends(self) -> list[int]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...grammar.errors import ProxforgeError, nearest
 from ..spaces import Genotype, SearchSpace
@@ -66,6 +67,32 @@ class Config:
 
 
 S = TypeVar("S", bound=State)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a strategy wants to know of some genotypes before it can go on: ``of(space, genotypes)``, a row of an array
+    for each, that depends on this genotype alone."""
+
+    of: Callable[[SearchSpace, Sequence[Genotype]], NDArray[Any]]
+    space: SearchSpace
+    genotypes: Sequence[Genotype]
+
+
+Asking = Generator[Wanted, NDArray[Any], tuple[S, tuple[Genotype, ...]]]
+"""See `Strategy.asking`."""
+
+
+def alone(parts: Generator[Wanted, NDArray[Any], R]) -> R:
+    """Runs a generator to its end, with what it wants, and gives what it returns."""
+    try:
+        wanted = next(parts)
+        while True:
+            wanted = parts.send(wanted.of(wanted.space, wanted.genotypes))
+    except StopIteration as end:
+        found: R = end.value
+        return found
 
 
 class Strategy(ABC, Generic[S]):
@@ -96,6 +123,12 @@ class Strategy(ABC, Generic[S]):
     @abstractmethod
     def init(self) -> S:
         """The state before the first step."""
+
+    def asking(self, state: S, rng: Rng) -> Asking[S]:
+        """`ask` in parts, for many runs in step: yields what it wants to know, and is sent it. One part, unless a
+        strategy has more to say."""
+        yield from ()
+        return self.ask(state, rng)
 
     @abstractmethod
     def ask(self, state: S, rng: Rng) -> tuple[S, tuple[Genotype, ...]]:

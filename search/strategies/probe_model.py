@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..probes import PAIRS, Probes, probes
+from ..model import Model
+from ..probes import orders, probes
 from ..spaces import Genotype, SearchSpace
-from .base import Config, Evaluated, Rng, State, Strategy, option, rank, register
-
-Array = NDArray[np.float64]
-
-DECIMALS = 9
-"""Predictions that agree to so many are one: the last bits of a solver must not decide."""
+from .base import Asking, Config, Evaluated, Rng, State, Strategy, Wanted, alone, option, rank, register
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,9 @@ class ProbeModel(Strategy[ProbeModelState]):
 
     config: ProbeModelConfig
 
-    def __init__(self, space: SearchSpace, config: Config) -> None:
+    def __init__(self, space: SearchSpace, config: ProbeModelConfig) -> None:
         super().__init__(space, config)
-        self._last: tuple[tuple[Evaluated, ...], _Model] | None = None
+        self._learnt: tuple[tuple[Evaluated, ...], Model] = (), Model(config)
 
     def init(self) -> ProbeModelState:
         """Nothing seen."""
@@ -71,17 +67,29 @@ class ProbeModel(Strategy[ProbeModelState]):
 
     def ask(self, state: ProbeModelState, rng: Rng) -> tuple[ProbeModelState, tuple[Genotype, ...]]:
         """The first population, or the most promising candidates."""
+        return alone(self.asking(state, rng))
+
+    def asking(self, state: ProbeModelState, rng: Rng) -> Asking[ProbeModelState]:
+        """See `ask`; wants to know how programs order the probes."""
         if not state.seen:
             return state, tuple(self.space.sample(rng(i)) for i in range(self.config.population))
-        draw, model = rng(0), self._model(state.seen)
+        space, signs = self.space.unchecked, probes(tuple(self.space.inputs)).signs
+        seen, model = self._learnt
+        if state.seen[: len(seen)] != seen:
+            seen, model = (), Model(self.config)
+        learnt = [m for m in state.seen[len(seen) :] if m.value is not None]
+        values = np.array([m.value for m in learnt], np.float64)
+        model = model.learnt(orders((yield Wanted(signs, space, [m.genotype for m in learnt]))), values)
+        self._learnt, draw = (state.seen, model), rng(0)
         known = {m.genotype for m in state.seen}
         parents = [m.genotype for m in _distinct(state.seen)[: self.config.top_k]]
         found: dict[Genotype, float] = {}
         for _ in range(self.config.rounds):
             new = dict.fromkeys(self._varied(parents, draw) for _ in range(self.config.candidates))
             fresh = [g for g in new if g not in known and g not in found]
-            found.update(zip(fresh, model.promise(fresh), strict=True))
-            parents = sorted(found, key=lambda g: -found[g])[: self.config.top_k] or parents
+            promises = model.promise(orders((yield Wanted(signs, space, fresh))))
+            found.update(zip(fresh, promises, strict=True))
+            parents = _best_first(found)[: self.config.top_k] or parents
         chosen = self._chosen(found, max(self.config.children, int(self.config.share * len(state.seen))))
         return state, chosen or (self.space.sample(draw),)
 
@@ -93,16 +101,10 @@ class ProbeModel(Strategy[ProbeModelState]):
         """Asks, of how many; the first population counts as one."""
         return state.steps + bool(state.seen), self.config.steps + 1
 
-    def _model(self, seen: tuple[Evaluated, ...]) -> _Model:
-        """The model of what was seen; the last one is kept, as a step is drawn again when a candidate is rejected."""
-        if self._last is None or self._last[0] is not seen:
-            self._last = seen, _Model(self.config, self.space, seen)
-        return self._last[1]
-
     def _varied(self, parents: Sequence[Genotype], draw: np.random.Generator) -> Genotype:
         """A candidate: new, of two parents, of a parent and a new one, or a mutation, each as often."""
         space = self.space.unchecked
-        first, second = (parents[int(i)] for i in draw.integers(len(parents), size=2))
+        first, second = parents[draw.integers(len(parents))], parents[draw.integers(len(parents))]
         kind = int(draw.integers(4))
         if kind == 0:
             return space.sample(draw)
@@ -113,7 +115,7 @@ class ProbeModel(Strategy[ProbeModelState]):
     def _chosen(self, found: dict[Genotype, float], count: int) -> tuple[Genotype, ...]:
         """The most promising that compile, with different promises."""
         chosen: dict[float, Genotype] = {}
-        for genotype in sorted(found, key=lambda g: -found[g]):
+        for genotype in _best_first(found):
             if len(chosen) == count:
                 break
             if found[genotype] not in chosen and self.space.accepts(genotype):
@@ -121,35 +123,9 @@ class ProbeModel(Strategy[ProbeModelState]):
         return tuple(chosen.values())
 
 
-class _Model:
-    """What the valid programs seen so far say of others."""
-
-    def __init__(self, config: ProbeModelConfig, space: SearchSpace, seen: Sequence[Evaluated]) -> None:
-        from scipy.linalg import cho_solve
-
-        self._config, self._space = config, space
-        self._probes: Probes = probes(tuple(space.inputs))
-        valid = [m for m in seen if m.value is not None]
-        orders = np.zeros((0, PAIRS))
-        if valid:
-            orders = self._probes.orders(space, [m.genotype for m in valid])
-        values = np.array([m.value for m in valid], np.float64)
-        precision = orders.T @ orders
-        precision[np.diag_indices(PAIRS)] += (config.noise / config.prior) ** 2
-        self._root = np.linalg.cholesky(precision)
-        self._weights = cho_solve((self._root, True), orders.T @ values)
-
-    def promise(self, genotypes: Sequence[Genotype]) -> list[float]:
-        """The predicted value of each, and ``kappa`` standard deviations; far below all for what has no score."""
-        if not genotypes:
-            return []
-        from scipy.linalg import solve_triangular
-
-        orders = self._probes.orders(self._space, genotypes)
-        spread = self._config.noise * np.linalg.norm(solve_triangular(self._root, orders.T, lower=True), axis=0)
-        promise = np.round(orders @ self._weights + self._config.kappa * spread, DECIMALS)
-        promise[~orders.any(axis=1)] = -2.0
-        return [float(p) for p in promise]
+def _best_first(found: dict[Genotype, float]) -> list[Genotype]:
+    """The largest promise first, of equals the older."""
+    return [genotype for genotype, _ in sorted(found.items(), key=itemgetter(1), reverse=True)]  # stable
 
 
 def _distinct(members: Sequence[Evaluated]) -> list[Evaluated]:

@@ -17,7 +17,8 @@ from proxforge.vm.backends.cpu import layout as layouts
 from proxforge.vm.backends.cpu.emit import PAD, STEPS
 from proxforge.vm.backends.cpu.layout import layout
 from proxforge.vm.backends.cpu.sweep import shares
-from proxforge.vm.backends.cpu.threads import Threads, aligned, available, one_blas_thread
+from proxforge.vm.backends.cpu.threads import Threads, aligned, available
+from proxforge.vm.blas import one_blas_thread
 
 ROOM = 4096
 

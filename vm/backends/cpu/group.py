@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.reference import FLOAT32_MAX, in_range
+from ...blas import one_blas_thread
 from . import sums
 from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
@@ -18,7 +19,7 @@ from .plan import Plan, bound_of
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
 from .segments import Part
 from .sweep import Left, Numbers, sweep_over
-from .threads import Threads, one_blas_thread
+from .threads import Threads
 from .together import AtOnce, Together, Unsure
 from .values import Axes, Value
 
