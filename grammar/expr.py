@@ -29,20 +29,32 @@ class Node:
     ``digest`` (16 bytes) depends on the structure alone: the same in every process. ``numeric``: made of numbers alone.
     """
 
-    __slots__ = ("args", "attr", "depth", "digest", "facts", "numeric", "op", "type")
+    __slots__ = ("_facts", "args", "attr", "depth", "digest", "numeric", "op", "type")
 
     def __init__(
-        self, op: Op, args: tuple[Node, ...], attr: str | float, type_: Type, facts: f.Facts, digest: bytes
+        self, op: Op, args: tuple[Node, ...], attr: str | float, type_: Type, facts: f.Facts | None, digest: bytes
     ) -> None:
         self.op = op
         self.args = args
         self.attr = attr
         self.type = type_
-        self.facts = facts
+        self._facts = facts
         self.digest = digest
         inside = op.form is not Form.LAYERS  # the std of one layer has no value: a number of layers is no number
         self.numeric: bool = op is NUMBER or (bool(args) and inside and args[0].numeric and args[-1].numeric)
         self.depth: int = 1 + max(args[0].depth, args[-1].depth) if args else 1
+
+    @property
+    def facts(self) -> f.Facts:
+        """What is known without data; worked out when it is first asked for. Without recursion, see `MAX_DEPTH`."""
+        todo = [self]
+        while self._facts is None:
+            missing = [a for a in todo[-1].args if a._facts is None]
+            todo += missing
+            if not missing:
+                node = todo.pop()
+                node._facts = _analysed(node.op, node.args)
+        return self._facts
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a node belongs to the pool that made it and cannot be copied or stored; keep text(node)")
@@ -115,7 +127,7 @@ class Pool:
         if node is None:
             below = [a.digest for a in args]
             digest = blake2b(b"".join([own_bytes(op.name, attr, type_.kind), *below]), digest_size=16).digest()
-            node = Node(op, args, attr, type_, facts if facts is not None else _analysed(op, args), digest)
+            node = Node(op, args, attr, type_, facts, digest)
             if node.depth > MAX_DEPTH:
                 raise ProxyError("size", f"more than {MAX_DEPTH} nested operations; split or shorten the formula")
             self._nodes[key] = node
@@ -150,8 +162,8 @@ def _coerced(pool: Pool, op: Op, args: tuple[Node, ...]) -> tuple[Node, ...]:
 
 def _as_score(pool: Pool, node: Node) -> Node:
     """A Scalar that is made of numbers alone is a number for the whole network."""
-    value = node.facts.value
-    return pool.number(value, Kind.SCORE) if node.numeric and value is not None else node
+    value = node.facts.value if node.numeric else None
+    return node if value is None else pool.number(value, Kind.SCORE)
 
 
 def _result(op: Op, args: tuple[Node, ...]) -> Type:

@@ -8,6 +8,7 @@ sound as the compiler, and the cheapest place: a rejected program costs its comp
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,12 @@ class Session:
 
     def draw(self) -> None:
         """Asks the strategy. Nothing changes but what `new` gives: it can be done again, with another ``check``."""
-        self.space.refused()
+        self.space.again()
         self._drawn(*self.strategy.ask(self.state, self._generator))
 
     def drawing(self) -> Generator[Wanted, NDArray[Any], None]:
         """`draw` in parts, see `Strategy.asking`."""
-        self.space.refused()
+        self.space.again()
         self._drawn(*(yield from self.strategy.asking(self.state, self._generator)))
 
     def _drawn(self, state: Any, genotypes: Sequence[Genotype]) -> None:
@@ -135,7 +136,8 @@ class Session:
         return events
 
     def _generator(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.asks, index])
+        words = self.seed, self.asks, index
+        return np.random.default_rng(np.array(words, np.uint32) if max(words) < 1 << 32 else words)  # the same numbers
 
     def _started(self, genotypes: Sequence[Genotype]) -> tuple[Genotype, ...]:
         if len(self.start) > len(genotypes):
@@ -202,11 +204,17 @@ class Session:
         return Evaluated(genotype, event.jcm, event.hash, event.status if known is None else known.status)
 
 
+@cache
+def _fingerprinter() -> Fingerprinter:
+    """One for all runs of the process: what it remembers of parts of programs serves every one."""
+    return Fingerprinter()
+
+
 class _Prints:
     """Which program was scored first of those that are functionally equal (`vm.fingerprint`)."""
 
     def __init__(self) -> None:
-        self._maker = Fingerprinter()
+        self._maker = _fingerprinter()
         self._print: dict[str, bytes | None] = {}
         self._leader: dict[bytes, str] = {}
 

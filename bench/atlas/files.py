@@ -31,7 +31,7 @@ def save(place: Path, array: NDArray[Any] | None = None, **arrays: NDArray[Any])
 def load(place: Path) -> NDArray[Any]:
     """An array, mapped read-only. ProxforgeError ``atlas`` for what is no such file."""
     try:
-        found: NDArray[Any] = np.load(place, mmap_mode="r", allow_pickle=False)
+        found = np.asarray(np.load(place, mmap_mode="r", allow_pickle=False))  # a memmap takes its time for an element
     except (OSError, ValueError) as error:
         raise ProxforgeError("atlas", f"cannot read {place}: {error}; build the atlas again") from None
     return found

@@ -56,6 +56,7 @@ class Atlas:
         self.pairs = np.array(self.manifest["pairs"], np.float64)
         self.joins = load(folder / "joins.npy")
         self.programs = tuple(load(folder / f"programs_{layers}.npy") for layers in LAYERS)
+        self._keys = tuple(programs["key"] for programs in self.programs)
         self.status, self.agree, self.untied = (load(folder / f"{name}.npy") for name in ("status", "agree", "untied"))
 
     def check(self) -> None:
@@ -125,11 +126,10 @@ class Atlas:
     def lookup(self, digest: bytes) -> Found | None:
         """The program of a canonical hash."""
         key = np.uint64(int.from_bytes(digest[:8], "big"))
-        for layers, programs in enumerate(self.programs):
-            keys = programs["key"]
-            i = int(np.searchsorted(keys, key))
+        for layers, keys in enumerate(self._keys):
+            i = int(keys.searchsorted(key))
             if i < len(keys) and keys[i] == key:
-                place = int(programs["place"][i])
+                place = int(self.programs[layers]["place"][i])
                 return Found(layers, place >> 1, -1 if place & 1 else 1)
         return None
 

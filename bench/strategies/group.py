@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ...grammar.canonical import canonical_pool
 from ...grammar.parse import parse
@@ -11,6 +13,9 @@ from ...search.problem import Scores
 from ...search.session import Session
 from ...search.together import Together, judged
 from .plan import Plan, Run, Step
+
+GARBAGE = 200_000
+"""Objects that are made before Python looks for circles among them (its own number is 700)."""
 
 
 class Group:
@@ -52,7 +57,8 @@ class Group:
             if told is not None and count % 1000 == 0:
                 told(sum(s.archive.evaluations for s in sessions))
 
-        self._together.run(sessions, stepped)
+        with _rarely_collected():
+            self._together.run(sessions, stepped)
         better = [_better(session.archive.history) for session in sessions]
         self._test([event for events in better for _, event in events])
         return [
@@ -87,6 +93,17 @@ class Group:
         assert event.jcm is not None
         test, shape_only = self._tested[event.formula]
         return Step(evaluations, event.jcm, test, event.formula, event.complexity or 0, shape_only)
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Python looks less often for garbage in circles: it would look through all programs again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(GARBAGE, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _better(history: Sequence[Event]) -> list[tuple[int, Event]]:

@@ -16,7 +16,7 @@ from .plan import Plan, Run
 from .worker import results
 
 PLAN, RUNS = "plan.json", "runs.jsonl"
-TOGETHER = 60_000
+TOGETHER = 120_000
 """Evaluations of the runs that go in lock-step: as many as a kill can lose."""
 
 Told = Callable[[int, int], None]

@@ -52,6 +52,7 @@ class ValidSpace(SearchSpace):
         self._pool = pool
         self._check = check
         self._known: dict[Genotype, Compiled] = {}
+        self._made: dict[Genotype, Node] = {}
         self._refused: list[Compiled] = []
         self.seconds = 0.0
 
@@ -63,12 +64,18 @@ class ValidSpace(SearchSpace):
 
     def refused(self) -> list[Compiled]:
         """What was drawn and rejected since the last call, in order; what was compiled until then is forgotten."""
-        found, self._refused, self._known = self._refused, [], {}
+        found = self._refused
+        self.again()
+        self._made = {}
         return found
+
+    def again(self) -> None:
+        """Begins to draw again, perhaps with other answers of ``check``: only the programs that were made are kept."""
+        self._refused, self._known = [], {}
 
     def move(self, pool: Pool) -> None:
         """Makes programs in another pool from now on; what was compiled is forgotten."""
-        self._pool, self._known = pool, {}
+        self._pool, self._known, self._made = pool, {}, {}
 
     def size(self) -> int:
         """See `SearchSpace.size`."""
@@ -157,9 +164,10 @@ class ValidSpace(SearchSpace):
         made: dict[Genotype, Node] = {}
         for genotype in genotypes:
             try:
-                made[genotype] = self.space.expression(genotype, self._pool)
+                made[genotype] = self._made.get(genotype) or self.space.expression(genotype, self._pool)
             except ProxyError as error:
                 self._known[genotype] = None, error
+        self._made.update(made)
         for (genotype, node), reason in zip(made.items(), self._check(list(made.values())), strict=True):
             self._known[genotype] = node, reason
         self.seconds += time.perf_counter() - began

@@ -187,18 +187,19 @@ def best_of(members: Iterable[Evaluated]) -> Evaluated | None:
 
 def tournament(members: Sequence[Evaluated], size: int, rng: np.random.Generator) -> Evaluated:
     """The best of ``size`` members drawn without replacement (all, where there are fewer), the first among equals."""
-    drawn = sorted(int(i) for i in rng.choice(len(members), min(size, len(members)), replace=False))
-    return max((members[i] for i in drawn), key=rank)
+    drawn = sorted(rng.choice(len(members), min(size, len(members)), replace=False).tolist())
+    return max([members[i] for i in drawn], key=rank)
 
 
 def top_of_share(members: Sequence[Evaluated], share: float, count: int, rng: np.random.Generator) -> list[Evaluated]:
     """The ``count`` best of a share of the members drawn at random, the best first, of equals the oldest."""
     size = max(1, round(share * len(members)))
-    drawn = sorted(int(i) for i in rng.choice(len(members), size, replace=False))
-    return sorted((members[i] for i in drawn), key=rank, reverse=True)[:count]  # stable
+    drawn = sorted(rng.choice(len(members), size, replace=False).tolist())
+    return sorted([members[i] for i in drawn], key=rank, reverse=True)[:count]  # stable
 
 
 def without_worst(members: tuple[Evaluated, ...]) -> tuple[Evaluated, ...]:
     """The members, oldest first, without the worst, among equals the oldest."""
-    worst = min(range(len(members)), key=lambda i: rank(members[i]))
+    ranks = [rank(member) for member in members]
+    worst = ranks.index(min(ranks))
     return members[:worst] + members[worst + 1 :]
