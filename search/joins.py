@@ -1,7 +1,7 @@
 """Scores of trees of two branches on small networks, many at once, from what is known of the branches.
 
-The mean of ``x + y`` of two matrices, or of ``x * y`` of a Matrix and a Scalar, follows from the sums over x and over y,
-as in the cpu backend's `sums`: once the branches are known, a program needs no pass over elements, and no plan.
+The mean of ``x + y`` of two matrices, or of ``x * y`` of a Matrix and a Scalar, follows from the sums over x and over
+y, as in the cpu backend's `sums`: once the branches are known, a program needs no pass over elements, and no plan.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Joins:
         self._value = self._scale = np.empty((0, self._sizes.shape[1]))
 
     def scores(
-        self, space: TreeSpace, branches: Sequence[tuple[Branch, Branch]], binaries: Sequence[str]
+        self, space: TreeSpace, branches: Sequence[tuple[Branch, ...]], binaries: Sequence[str]
     ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """Scores and scales (see `vm.rounding`) ``[P, A]`` of trees, and of which of them these are known ``[P]``."""
         if len(self._rows) > MEMORY:
@@ -77,8 +77,8 @@ class Joins:
                     at = places[start : start + BLOCK]
                     values, sizes, known[at] = self._joined(name, first[at], second[at])
                     scores[at] = in_range(LAYER_OPS["layer_mean"](values, self._starts, self._layers))
-                    scales[at] = np.maximum(LAYER_OPS["layer_max"](sizes, self._starts, self._layers), np.abs(scores[at]))
-        return scores, scales, known
+                    scales[at] = LAYER_OPS["layer_max"](sizes, self._starts, self._layers)
+        return scores, np.maximum(scales, np.abs(scores)), known
 
     def _joined(self, name: str, first: Ints, second: Ints) -> tuple[Array, Array, NDArray[np.bool_]]:
         """The mean of the join in every layer and its scale, ``[P, T]``, and where these are known."""

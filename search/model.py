@@ -45,7 +45,9 @@ class Model:
         self._settings = settings
         self._ridge = (settings.noise / settings.prior) ** 2
         self._orders, self._values = np.empty((0, PAIRS)), np.empty(0)
-        self._root = np.empty((0, 0))  # Cholesky, lower: of the kernel as long as it is `_dual`, then of the entries
+        self._root: Array = np.empty(
+            (0, 0)
+        )  # Cholesky, lower: of the kernel as long as it is `_dual`, then of the entries
         self._weights = np.empty(0)  # of the programs, then of the entries
 
     @property
@@ -58,7 +60,7 @@ class Model:
             return self
         from scipy.linalg.lapack import dpotrs
 
-        made = Model(self._settings)
+        made = type(self)(self._settings)
         made._orders, made._values = np.concatenate((self._orders, orders)), np.concatenate((self._values, values))
         with one_blas_thread():
             if made._dual:

@@ -187,7 +187,7 @@ def best_of(members: Iterable[Evaluated]) -> Evaluated | None:
 
 def tournament(members: Sequence[Evaluated], size: int, rng: np.random.Generator) -> Evaluated:
     """The best of ``size`` members drawn without replacement (all, where there are fewer), the first among equals."""
-    drawn = sorted(rng.choice(len(members), min(size, len(members)), replace=False).tolist())
+    drawn: list[int] = sorted(rng.choice(len(members), min(size, len(members)), replace=False).tolist())
     return max([members[i] for i in drawn], key=rank)
 
 
