@@ -67,7 +67,7 @@ class Model:
                 made._root = self._grown(made._orders)
                 made._weights = dpotrs(made._root, made._values, lower=1)[0]
             else:
-                made._root = np.linalg.cholesky(made._orders.T @ made._orders + self._ridge * np.eye(PAIRS))
+                made._root = np.asarray(np.linalg.cholesky(made._orders.T @ made._orders + self._ridge * np.eye(PAIRS)))
                 made._weights = dpotrs(made._root, made._orders.T @ made._values, lower=1)[0]
         return made
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def trees(count, seed):
     rng = np.random.default_rng(seed)
     found = [SPACE.sample(rng) for _ in range(count)]
     found += [SPACE.mutate(g, rng, 0.1) for g in found]
-    return found + [SPACE.crossover(a, b, rng) for a, b in zip(found, found[1:], strict=False)]
+    return found + [SPACE.crossover(a, b, rng) for a, b in pairwise(found)]
 
 
 def run(genotypes):
@@ -39,7 +41,15 @@ def test_the_signs_are_those_of_the_evaluator():
 @pytest.mark.parametrize(
     "genes",
     [
-        ("qkv.w", "log", "normalize", "fc1.g", "mean", "identity", "+"),  # NaN, though its sum is 0 for all that is finite
+        (
+            "qkv.w",
+            "log",
+            "normalize",
+            "fc1.g",
+            "mean",
+            "identity",
+            "+",
+        ),  # NaN, though its sum is 0 for all that is finite
         ("fc1.g", "log_softmax", "normalize", "fc1.g", "log_softmax", "exp", "-"),  # what rounding leaves of a sum of 0
         ("fc1.g", "identity", "softmax", "fc1.w", "log_softmax", "exp", "-"),  # what rounding leaves of 1 - 1
         ("qkv.g", "square", "square", "qkv.w", "square", "square", "*"),  # elements below float32's range
@@ -93,3 +103,14 @@ def test_a_tree_of_another_pool_has_the_same_signs():
     """What is remembered is a matter of the process: a new set of probes says the same."""
     tree = Tree(("fc2.g", "abs", "sqrt", "hidden.a", "std", "identity", "*"))
     assert np.array_equal(Probes(SPACE.inputs).signs(SPACE, [tree]), probes(SPACE.inputs).signs(SPACE, [tree]))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_elements_near_the_ends_of_the_range_are_left_to_the_evaluator(factor):
+    ours = Probes(SPACE.inputs)._joins
+    tree = SPACE.sides([Tree(("fc2.w", "abs", "sqrt", "hidden.a", "std", "identity", "*"))])
+    assert ours.scores(SPACE, *tree)[2].tolist() == [True]
+    ours._value = ours._value * np.sqrt(factor)
+    assert ours.scores(SPACE, *tree)[2].tolist() == [False]
+    scalars = SPACE.sides([Tree(("fc2.w", "abs", "sum", "hidden.a", "std", "identity", "*"))])
+    assert ours.scores(SPACE, *scalars)[2].tolist() == [True], "two Scalars have no elements"

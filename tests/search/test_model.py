@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_it_is_the_same_however_often_it_was_asked_on_the_way():
     for count in (40, PAIRS, PAIRS + 30):
         at_once = made(Model, (x[:count], y[:count]))
         cuts = [0, 20, 21, 33, min(count, 250), count]
-        in_steps = made(Model, *((x[a:b], y[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)))
+        in_steps = made(Model, *((x[a:b], y[a:b]) for a, b in pairwise(cuts)))
         for a, b in zip(at_once.predicted(new), in_steps.predicted(new), strict=True):
             assert a.tobytes() == b.tobytes()
 
