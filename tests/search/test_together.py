@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tiny import hash_problem
 
 from proxforge.search import together
 from proxforge.search.events import dumps
 from proxforge.search.loop import run_search
+from proxforge.search.probes import Probes
 from proxforge.search.session import Session
 from proxforge.search.spaces import ExpressionSpace, MemorySpace, TreeSpace
 from proxforge.search.spaces.valid import refusals
@@ -103,3 +105,35 @@ def rejected(root):
     (found,) = refusals([root])
     assert found is not None, root
     return found
+
+
+def test_what_sessions_want_to_know_is_asked_for_together(monkeypatch):
+    asked = []
+    signs = Probes.signs
+    monkeypatch.setattr(
+        Probes, "signs", lambda self, space, found: asked.append(len(found)) or signs(self, space, found)
+    )
+
+    def calls(seeds):
+        asked.clear()
+        shared = Together(hash_problem())
+        strategies = [make_strategy("probe_model", SPACES["tree"], {"steps": 1000, "population": 10}) for _ in seeds]
+        sessions = [
+            Session(strategy, seed=seed, budget=BUDGET, pool=shared.pool, check=shared.check)
+            for strategy, seed in zip(strategies, seeds, strict=True)
+        ]
+        shared.run(sessions)
+        return len(asked), sum(asked)
+
+    alone = [calls([seed]) for seed in range(4)]
+    together = calls(range(4))
+    assert together[0] <= max(count for count, _ in alone) + 6, "a session that draws again is on its own"
+    assert together[1] >= sum(programs for _, programs in alone)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32, 2**70 + 3])
+def test_the_numbers_of_a_step_are_those_of_seed_step_and_place(seed):
+    session = Session(make_strategy("random", SPACES["tree"]), seed=seed)
+    for session.asks, index in ((0, 0), (5, 19), (10**6, 3)):
+        plain = np.random.default_rng([seed, session.asks, index])
+        assert session._generator(index).integers(1 << 60, size=4).tolist() == plain.integers(1 << 60, size=4).tolist()

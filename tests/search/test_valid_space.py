@@ -125,3 +125,26 @@ def test_a_strategy_sees_only_programs_that_compile(name, space):
     assert sum(r.asked for r in results) == len(told) + sum(r.rejected for r in results)
     assert sum(r.rejected for r in results) > 0 or space is not HALF
     assert all(r.params["space"] == space.describe() for r in results)
+
+
+def test_what_is_drawn_again_is_not_made_again():
+    made = []
+
+    class Counting(TreeSpace):
+        def expression(self, genotype, pool):
+            made.append(genotype)
+            return super().expression(genotype, pool)
+
+    answers = iter([lambda roots: [None] * len(roots), even])
+    check = next(answers)
+    space = ValidSpace(Counting(), canonical_pool(), lambda roots: check(roots))
+    first = space.samples(np.random.default_rng(3), 40)
+    check = next(answers)
+    space.again()
+    second = space.samples(np.random.default_rng(3), 40)
+    assert [g for g in first if g in second] == [g for g in first if space.compiled(g)[1] is None]
+    assert len(made) == len(set(made)), "a program was made twice"
+    assert any(error is not None for _, error in space.refused())
+    before = len(made)
+    space.samples(np.random.default_rng(3), 40)
+    assert len(made) > before, "after a step nothing is kept"
