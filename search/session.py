@@ -113,6 +113,12 @@ class Session:
             genotypes = self._started(genotypes)
         self._asked = state, genotypes, [self.space.compiled(g) for g in genotypes]
 
+    def settle(self) -> None:
+        """Asks ``check`` again why what was drawn is rejected: where it had guessed, and rightly."""
+        self.space.settle()
+        state, genotypes, _ = self._asked
+        self._asked = state, genotypes, [self.space.compiled(g) for g in genotypes]
+
     def new(self) -> dict[str, Node]:
         """What was drawn and must be scored, see `ask`."""
         return self._new(self._asked[2])

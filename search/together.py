@@ -23,6 +23,8 @@ from .strategies.base import Wanted
 
 ROOM = 300_000
 """Nodes of a pool before the sessions get a new one: those of all programs do not fit into memory."""
+MEMORY = 1_000_000
+"""Programs of which it is remembered at most whether they compile, and what became of them."""
 
 
 class Together:
@@ -36,11 +38,12 @@ class Together:
     def __init__(self, problem: Problem, scores: Scores | None = None) -> None:
         self.problem = problem
         self.scored = 0
-        """Programs that were run, once each."""
+        """Programs that were run, once each as long as they are remembered."""
         self._scores = problem.evaluator(problem.search) if scores is None else scores
         self._objective = problem.evaluated()
         self._analyser = Analyser(problem.known())
         self._valued = problem.valued
+        self._guess = None if problem.valued is None else ProxyError("constant", "it has no score")
         self._pool = canonical_pool()
         self._outcomes: dict[bytes, Known] = {}
         self._refused: dict[bytes, ProxyError | None] = {}
@@ -52,14 +55,14 @@ class Together:
         return self._pool
 
     def check(self, roots: Sequence[Node]) -> list[ProxyError | None]:
-        """Why each program is rejected, or None, also for those of which it is not known yet, see `_draw`."""
+        """Why each program is rejected, or None; of those of which it is not known yet a guess, see `_draw`."""
         for root in roots:
             if root.digest not in self._refused:
                 if self._valued is not None and self._valued(root):
                     self._refused[root.digest] = None
                 else:
                     self._unknown[root.digest] = root
-        return [self._refused.get(r.digest) for r in roots]
+        return [self._refused.get(r.digest, self._guess) for r in roots]
 
     def run(self, sessions: Sequence[Session], told: Callable[[Session, float], None] | None = None) -> None:
         """Runs the sessions, made with `pool` and `check`, until each is over.
@@ -69,8 +72,10 @@ class Together:
         """
         alive = [s for s in sessions if not s.over]
         while alive:
-            if len(self._refused) > 20 * ROOM:
+            if len(self._refused) > MEMORY:
                 self._refused = {}
+            if len(self._outcomes) > MEMORY:
+                self._outcomes = {}
             if len(self._pool) > ROOM:
                 self._pool = canonical_pool()
                 for session in alive:
@@ -91,8 +96,9 @@ class Together:
         """Lets the sessions draw, and the seconds that each took.
 
         Analysing programs one by one takes several times as long as together. So each session draws as if what is not
-        known compiled; then all that is not known is analysed at once, and the sessions that drew a rejected program
-        draw again. As drawing changes nothing, they end with what they would have drawn one by one.
+        known compiled, or, where it is known which programs have a score, as if the others did not; then all that is
+        not known is analysed at once, and the sessions for which that was wrong draw again. As drawing changes nothing,
+        they end with what they would have drawn one by one.
         """
         spent = [0.0] * len(sessions)
         left = list(range(len(sessions)))
@@ -104,7 +110,11 @@ class Together:
             share = (time.perf_counter() - began) / max(1, sum(len(mine) for _, mine in drawn))
             for i, mine in drawn:
                 spent[i] += share * len(mine)
-            left = [i for i, mine in drawn if any(self._refused[digest] is not None for digest in mine)]
+            wrong = {digest for digest in unknown if (self._refused[digest] is None) != (self._guess is None)}
+            left = [i for i, mine in drawn if not wrong.isdisjoint(mine)]
+            for i, mine in drawn:
+                if mine and wrong.isdisjoint(mine) and self._guess is not None:
+                    sessions[i].settle()
         return spent
 
     def _drawn(

@@ -73,6 +73,16 @@ class ValidSpace(SearchSpace):
         """Begins to draw again, perhaps with other answers of ``check``: only the programs that were made are kept."""
         self._refused, self._known = [], {}
 
+    def settle(self) -> None:
+        """Asks ``check`` again why programs are rejected."""
+
+        def again(found: Compiled) -> Compiled:
+            node, error = found
+            return found if node is None or error is None else (node, self._check([node])[0])
+
+        self._refused = [again(found) for found in self._refused]
+        self._known = {genotype: again(found) for genotype, found in self._known.items()}
+
     def move(self, pool: Pool) -> None:
         """Makes programs in another pool from now on; what was compiled is forgotten."""
         self._pool, self._known, self._made = pool, {}, {}

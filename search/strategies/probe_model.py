@@ -103,8 +103,8 @@ class ProbeModel(Strategy[ProbeModelState]):
 
     def _varied(self, parents: Sequence[Genotype], draw: np.random.Generator) -> Genotype:
         """A candidate: new, of two parents, of a parent and a new one, or a mutation, each as often."""
-        space = self.space.unchecked
-        first, second = (parents[int(draw.integers(len(parents)))] for _ in range(2))
+        space, count = self.space.unchecked, len(parents)
+        first, second = parents[int(draw.integers(count))], parents[int(draw.integers(count))]
         kind = int(draw.integers(4))
         if kind == 0:
             return space.sample(draw)

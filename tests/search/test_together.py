@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiny import hash_problem
 
+from proxforge.grammar.errors import ProxyError
 from proxforge.search import together
 from proxforge.search.events import dumps
 from proxforge.search.loop import run_search
@@ -137,3 +138,32 @@ def test_the_numbers_of_a_step_are_those_of_seed_step_and_place(seed):
     for session.asks, index in ((0, 0), (5, 19), (10**6, 3)):
         plain = np.random.default_rng([seed, session.asks, index])
         assert session._generator(index).integers(1 << 60, size=4).tolist() == plain.integers(1 << 60, size=4).tolist()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_guess_changes_no_event(name, monkeypatch):
+    """Where programs with a score can be looked up, others are first taken for rejected, here some of them wrongly."""
+    told = []
+
+    class Told(Session):
+        def tell(self, outcomes):
+            found = super().tell(outcomes)
+            told[-1] += found
+            return found
+
+    def check(roots):
+        return [None if r.digest[0] % 4 else ProxyError(f"kind {r.digest[1] % 3}", "so it is") for r in roots]
+
+    for valued in (None, lambda root: root.digest[0] % 4 > 0 and root.digest[1] % 3 > 0):
+        told.append([])
+        shared = Together(replace(hash_problem(), valued=valued))
+        monkeypatch.setattr(shared._analyser, "check", check)
+        strategies = [make_strategy(name, SPACES["tree"], {"steps": 1000, "population": 10}) for _ in range(3)]
+        shared.run(
+            [
+                Told(strategy, seed=seed, budget=BUDGET, pool=shared.pool, check=shared.check)
+                for seed, strategy in enumerate(strategies)
+            ]
+        )
+    assert told[0] == told[1]
+    assert {event.kind for event in told[0]} == {None, "kind 0", "kind 1", "kind 2"}
