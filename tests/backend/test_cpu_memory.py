@@ -51,6 +51,23 @@ def test_what_is_remembered_changes_no_digit(whole, monkeypatch):
     assert forgetful.recalled == 0
 
 
+@pytest.mark.parametrize("inner", ["fc2.g @ fc1.w", "softmax(fc1.w)"])
+@pytest.mark.parametrize("op", ["min_max", "normalize"])
+def test_totals_that_are_remembered_make_no_matrix_that_is_not_there(op, inner):
+    """``op`` of a product needs no total any more, but still the product, which takes a pass."""
+    remembering, forgetful = (CpuBackend(SOURCE, range(len(SHAPES)), remembered=m) for m in (1 << 20, 0))
+    for text in (f"max({op}({inner}))", f"mean(relu(inv({op}({inner}))))"):
+        program = compile_nodes([parse(text, canonical_pool())])
+        if "relu" in text:
+            forget(remembering._memory, "columns")
+        np.testing.assert_array_equal(remembering.run(program)[0], forgetful.run(program)[0])
+
+
+def forget(memory: Memory, table: str) -> None:
+    for key in [key for key in memory._held if key[0] == table]:
+        del memory._held[key]
+
+
 def test_the_second_time_no_pass_is_needed():
     backend = CpuBackend(SOURCE, range(len(SHAPES)))
     program = compile_nodes([parse("mean(sigmoid(qkv.w)) + max(log_softmax(fc1.w))", canonical_pool())])

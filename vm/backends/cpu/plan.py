@@ -193,7 +193,7 @@ class _Planner:
         if v.name in AFFINE:
             for kind in dict.fromkeys(k for totals in AFFINE[v.name] for k in totals.kinds):
                 self.total(kind, *v.args)
-            return self._asked
+            return max(level, self._asked)  # the totals may be remembered
         if v.name in REDUCTIONS:
             for kind in REDUCTIONS[v.name].kinds:
                 self.sum(v.args[0], v.args[0]) if kind == SUM else self.total(kind, *v.args)
