@@ -13,7 +13,7 @@ from ..grammar.errors import ProxforgeError, ProxyError
 from ..grammar.expr import Node, Pool
 from ..search.spaces import SearchSpace, TreeSpace
 from ..search.spaces.valid import Check, refusals
-from ..stats_cache.addresses import installed
+from .limits import beyond
 from .tree_count import count_trees, joins_of
 
 LIMIT = 1_000_000
@@ -59,12 +59,8 @@ def refusal(space: SearchSpace, minutes: float) -> str | None:
     if not (isinstance(space, TreeSpace) and space.branches == 2):
         return None
     joins = joins_of(space)
-    needed, size, memory = joins * JOINED / 60, joins * OF_JOIN, installed()
-    reasons = [
-        (size > memory, f"the machine has {memory / 1e9:.0f} GB of memory"),
-        (needed > minutes, f"--limit-minutes is {minutes:g}"),
-    ]
-    found = [words for holds, words in reasons if holds]
+    needed, size = joins * JOINED / 60, joins * OF_JOIN
+    found = beyond(size, needed, minutes)
     if not found:
         return None
     return (

@@ -45,10 +45,9 @@ class Model:
         self._settings = settings
         self._ridge = (settings.noise / settings.prior) ** 2
         self._orders, self._values = np.empty((0, PAIRS)), np.empty(0)
-        self._root: Array = np.empty(
-            (0, 0)
-        )  # Cholesky, lower: of the kernel as long as it is `_dual`, then of the entries
-        self._weights = np.empty(0)  # of the programs, then of the entries
+        # As long as it is `_dual` of the programs seen, then of the entries: Cholesky factor, lower, and weights
+        self._root: Array = np.empty((0, 0))
+        self._weights = np.empty(0)
 
     @property
     def _dual(self) -> bool:

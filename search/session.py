@@ -8,7 +8,6 @@ sound as the compiler, and the cheapest place: a rejected program costs its comp
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,8 +32,9 @@ class Session:
 
     ``check``: why a program is rejected; ``pool``: where the programs are made. ``start``: genotypes that take the
     places of the first candidates of the first ask. ``patience``: evaluations without a better best after which it is
-    over. ``brief``: events name the formula of a better best alone (where no log is kept, for writing takes time). In
-    turn `ask`, then `tell` with the outcomes of what it gave, until it is `over`.
+    over. ``brief``: events name the formula of a better best alone (where no log is kept, for writing takes time).
+    ``fingerprinter``: one that others use too; what it remembers of parts of programs serves all. In turn `ask`, then
+    `tell` with the outcomes of what it gave, until it is `over`.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Session:
         pool: Pool | None = None,
         check: Check = refusals,
         brief: bool = False,
+        fingerprinter: Fingerprinter | None = None,
     ) -> None:
         self.pool = canonical_pool() if pool is None else pool
         self.space = ValidSpace(strategy.space, self.pool, check)
@@ -58,7 +59,7 @@ class Session:
         self.asks = 0
         self.archive = Archive()
         self.state = strategy.init()
-        self._prints = _Prints() if strategy.functional else None
+        self._prints = _Prints(fingerprinter or Fingerprinter()) if strategy.functional else None
         self._asked: tuple[Any, Sequence[Genotype], list[Compiled]] = (self.state, (), [])
 
     @property
@@ -210,17 +211,11 @@ class Session:
         return Evaluated(genotype, event.jcm, event.hash, event.status if known is None else known.status)
 
 
-@cache
-def _fingerprinter() -> Fingerprinter:
-    """One for all runs of the process: what it remembers of parts of programs serves every one."""
-    return Fingerprinter()
-
-
 class _Prints:
     """Which program was scored first of those that are functionally equal (`vm.fingerprint`)."""
 
-    def __init__(self) -> None:
-        self._maker = _fingerprinter()
+    def __init__(self, maker: Fingerprinter) -> None:
+        self._maker = maker
         self._print: dict[str, bytes | None] = {}
         self._leader: dict[bytes, str] = {}
 

@@ -13,6 +13,7 @@ from ..grammar.analysis import Analyser
 from ..grammar.canonical import canonical_pool
 from ..grammar.errors import ProxyError
 from ..grammar.expr import Node, Pool
+from ..vm.fingerprint import Fingerprinter
 from .archive import Known
 from .objective import Objective
 from .problem import Problem, Scores
@@ -28,7 +29,8 @@ MEMORY = 1_000_000
 
 
 class Together:
-    """What sessions share: the pool, the compiler's analysis, the evaluator, and the outcome of every program.
+    """What sessions share: the pool, fingerprints, the compiler's analysis, the evaluator, and the outcome of every
+    program.
 
     A session's result does not depend on the others: the analysis and the scores of a program are a function of the
     program, and each session counts its own evaluations. ``scores``: what runs programs on the search part; the
@@ -44,6 +46,7 @@ class Together:
         self._analyser = Analyser(problem.known())
         self._valued = problem.valued
         self._guess = None if problem.valued is None else ProxyError("constant", "it has no score")
+        self.fingerprinter = Fingerprinter()
         self._pool = canonical_pool()
         self._outcomes: dict[bytes, Known] = {}
         self._refused: dict[bytes, ProxyError | None] = {}

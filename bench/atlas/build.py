@@ -132,7 +132,7 @@ class Building:
         left = [i for i in range(count) if not place_of(self._out, i).exists()]
         if not left:
             return
-        if can_work(self._task):
+        if can_work(self._task.source, self._task.space):
             with met(self._task, self._out, left, min(self._threads, len(left))) as networks:
                 for done, _ in enumerate(networks, 1 + count - len(left)):
                     self._told("matrices", done / count)

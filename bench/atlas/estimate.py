@@ -11,8 +11,8 @@ import numpy as np
 
 from ...grammar.types import STATISTICS
 from ...search.spaces.tree import TreeSpace
-from ...stats_cache.addresses import installed
 from ...stats_cache.source import Source
+from ..limits import beyond
 from .branches import Branches
 from .build import BLOCK
 from .listing import PROGRAM, patterns_of
@@ -181,14 +181,11 @@ def refusal(cost: Estimate, folder: Path, gigabytes: float, minutes: float) -> s
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     needed = sum(cost.seconds.values()) / 60
-    memory = installed()
     reasons = [
         (cost.working > gigabytes * 1e9, f"--limit-gb is {gigabytes:g}"),
         (cost.working > free, f"the disk has {free / 1e9:.0f} GB left"),
-        (cost.memory > memory, f"the machine has {memory / 1e9:.0f} GB of memory"),
-        (needed > minutes, f"--limit-minutes is {minutes:g}"),
     ]
-    found = [words for holds, words in reasons if holds]
+    found = [words for holds, words in reasons if holds] + beyond(cost.memory, needed, minutes)
     if not found:
         return None
     return (

@@ -24,10 +24,10 @@ from ...vm.blas import one_blas_thread
 from ...vm.compile import compile_nodes
 from ...vm.evaluate import Evaluator
 from ...vm.program import Program
-from ...vm.register import built_in
 from .files import load, save
 from .patterns import LAYERS, join_of, layered
 from .store import Atlas
+from .worker import can_work
 
 Array = NDArray[np.float64]
 
@@ -78,7 +78,8 @@ def _run(
     workers: int,
 ) -> Iterator[int]:  # fmt: skip
     """Writes the files of the networks; these as they are done."""
-    if workers > 1 and isinstance(source, Cache) and all(map(built_in, atlas.space.ops)):
+    if workers > 1 and can_work(source, atlas.space):
+        assert isinstance(source, Cache)
         told = {
             "cache": str(source.path), "atlas": str(atlas.folder), "out": str(folder),
             "rows": rows.tolist(), "layers": layers.tolist(),

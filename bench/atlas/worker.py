@@ -22,9 +22,9 @@ from .task import Task
 from .values import starts_of, stored_values
 
 
-def can_work(task: Task) -> bool:
+def can_work(source: Source, space: TreeSpace) -> bool:
     """Whether another process can have the statistics and the ops."""
-    return isinstance(task.source, Cache) and all(map(built_in, task.space.ops))
+    return isinstance(source, Cache) and all(map(built_in, space.ops))
 
 
 def met(task: Task, out: Path, networks: Sequence[int], processes: int) -> AbstractContextManager[Iterator[int]]:

@@ -44,6 +44,7 @@ class Group:
                 pool=self._together.pool,
                 check=self._together.check,
                 brief=True,
+                fingerprinter=self._together.fingerprinter,
             )
             for name, seed in pairs
         ]

@@ -9,7 +9,8 @@ from proxforge.bench.speed.engines import program_of, source_of
 from proxforge.bench.speed.workloads import evolved_workload
 from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.parse import parse
-from proxforge.vm.backends.cpu import CpuBackend, machine, passes
+from proxforge.vm.backends import order
+from proxforge.vm.backends.cpu import CpuBackend, machine
 from proxforge.vm.backends.cpu.plan import plan
 from proxforge.vm.compile import compile_nodes
 
@@ -23,7 +24,7 @@ def test_few_tiles_are_held_at_once_and_the_order_changes_no_digit(monkeypatch):
         return sweep.registers, CpuBackend(source, [0], 1, np.float32, remembered=0).run(program)[0]
 
     registers, scores = made()
-    monkeypatch.setattr(passes, "LACKING", 0)  # as the programs stand
+    monkeypatch.setattr(order, "LACKING", 0)  # as the programs stand
     more, same = made()
     assert registers < more / 2
     np.testing.assert_array_equal(scores, same)

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from proxforge.bench import space_count, tree_count
+from proxforge.bench import limits, tree_count
 from proxforge.bench.space_count import SpaceCount, count_programs, refusal
 from proxforge.grammar.canonical import CanonicalPool, canonical_pool
 from proxforge.grammar.errors import ProxforgeError, ProxyError
@@ -154,7 +154,7 @@ def test_the_joins_that_are_estimated_are_those_that_are_made(given, monkeypatch
 
 
 def test_a_count_that_takes_too_long_or_too_much_is_refused_with_its_figures(monkeypatch):
-    monkeypatch.setattr(space_count, "installed", lambda: 1e12)
+    monkeypatch.setattr(limits, "installed", lambda: 1e12)
     assert refusal(TreeSpace(), 120) is None
     assert refusal(ExpressionSpace(), 0) is None
     large = TreeSpace(("fc1.w",), "autoprox", 3)
@@ -163,5 +163,5 @@ def test_a_count_that_takes_too_long_or_too_much_is_refused_with_its_figures(mon
     assert found.startswith(f"counting would make about {joins:,} joins")
     assert f"{joins * 5e-5 / 60:,.0f} minutes; --limit-minutes is 1.5: choose fewer --inputs" in found
     assert refusal(large, 1e9) is None
-    monkeypatch.setattr(space_count, "installed", lambda: 1e9)
+    monkeypatch.setattr(limits, "installed", lambda: 1e9)
     assert "the machine has 1 GB of memory: choose" in refusal(large, 1e9)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ....grammar.reference import FLOAT32_MAX, in_range
 from ...blas import one_blas_thread
+from ..values import Axes, Value
 from . import sums
 from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
@@ -21,7 +22,6 @@ from .segments import Part
 from .sweep import Left, Numbers, sweep_over
 from .threads import Threads
 from .together import AtOnce, Together, Unsure
-from .values import Axes, Value
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...program import Program
-from .values import Value
+from ..values import Value
 
 Array = NDArray[np.float64]
 What = tuple[int | str, tuple[int, ...]]

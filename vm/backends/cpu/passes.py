@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.types import Kind
+from ..order import needed, scheduled
+from ..values import Axes, Value
 from .emit import MAX, MIN, SUM, SUMMED
 from .layout import Layout
 from .machine import COLUMN_STEP, COPY_IN, STEP, STEP_SUM, TAKE, TOTAL
 from .rules import AFFINE, COLUMNWISE, ELEMENTWISE, REDUCTIONS
-from .values import Axes, Value
 
 Total = tuple[int, tuple[int, ...]]
 """A total: its kind, and the Matrices it is of."""
@@ -65,11 +67,6 @@ class Sweep:
         return 8 * (numbers + len(where.jobs) * len(self.totals))
 
 
-LACKING = 5
-"""See `Writer`. With a thousand programs of about six nodes it leaves a quarter of the registers that their own order
-takes."""
-
-
 def whole(v: Value) -> bool:
     """Whether a value is computed from whole segments, by the op's reference function."""
     tiles = v.name in ELEMENTWISE or v.name in COLUMNWISE or v.name in REDUCTIONS
@@ -90,7 +87,7 @@ class Writer:
         self._register: dict[int, int] = {}
         self._free: list[int] = []
         self._code: list[tuple[int, ...]] = []
-        self._order = self._scheduled(self._needed())
+        self._order = self._ordered()
         self.lying = [x for x in self._order if whole(values[x])]
 
     def write(self) -> None:
@@ -115,51 +112,13 @@ class Writer:
             self._free += sorted(self._register.pop(y) for y in read)
         self._sweep.code = np.array(self._code, np.int64)
 
-    def _needed(self) -> set[int]:
-        needed: set[int] = set()
-        waiting = [a for targets in self._targets.values() for _, _, *pair, _ in targets for a in pair]
-        while waiting:
-            x = waiting.pop()
-            if x not in needed:
-                needed.add(x)
-                waiting.extend(self._operands(x))
-        return needed
-
-    def _scheduled(self, needed: set[int]) -> list[int]:
-        """The order in which the values are computed: each as soon as it lacks no more than `LACKING` others, these
-        first. So a value is read soon after it was made, and few are held at once."""
-        before = {x: set(self._operands(x)) for x in needed}
-        for x, targets in self._targets.items():
-            before[x].update(y for _, _, *pair, _ in targets for y in pair if y != x)
-        after: dict[int, list[int]] = {x: [] for x in needed}
-        for x in sorted(needed):
-            for y in before[x]:
-                after[y].append(x)
-        order: dict[int, None] = {}
-
-        def lacking(x: int, most: int) -> list[int]:
-            """What has to be computed up to x; nothing where it is there, or where that is too much."""
-            found: set[int] = set()
-            waiting = [x]
-            while waiting and len(found) <= most:
-                y = waiting.pop()
-                if y not in order and y not in found:
-                    found.add(y)
-                    waiting.extend(before[y])
-            return sorted(found) if len(found) <= most else []
-
-        for first in sorted(needed):
-            recent = lacking(first, len(needed))
-            order.update(dict.fromkeys(recent))
-            while recent:
-                waiting = after[recent[-1]]
-                made = lacking(waiting.pop(), LACKING) if waiting else []
-                order.update(dict.fromkeys(made))
-                if made:
-                    recent += made
-                elif not waiting:
-                    recent.pop()
-        return list(order)
+    def _ordered(self) -> list[int]:
+        """What the targets take, in the order in which it is computed."""
+        pairs = {x: [y for _, _, *pair, _ in targets for y in pair] for x, targets in self._targets.items()}
+        before = {x: set(self._operands(x)) for x in needed(chain(*pairs.values()), self._operands)}
+        for x, read in pairs.items():
+            before[x].update(y for y in read if y != x)
+        return scheduled(before)
 
     def _operands(self, x: int) -> tuple[int, ...]:
         """The Matrices that a tile of the value is computed from."""

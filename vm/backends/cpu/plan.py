@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...layers import by_register
 from ...program import Program
+from ..values import Axes, Value, values_of
 from . import sums
 from .columns import MODERATES
 from .emit import DEVIATIONS, MAX, MEAN, MIN, SUM
@@ -25,7 +26,6 @@ from .memory import Memory, Remembered
 from .passes import Sweep, Targets, Total, Writer, whole
 from .rules import AFFINE, COLUMNWISE, REDUCTIONS
 from .together import AtOnce, Places, alike, places, together
-from .values import Axes, Value, values_of
 
 _INSTRUCTION = {"columns": COLUMN_STATISTICS, "column_sums": COLUMN_SUMS, "row_sums": ROW_SUMS}
 _LONG = 1e6
@@ -109,7 +109,7 @@ def by_rule(v: Value, bound: float) -> bool:
 def plan(program: Program, bounds: list[float], memory: Memory | None = None) -> Plan:
     """The passes of a verified program. ``bounds``: the largest absolute value of an element of each statistic.
     ``memory``: what need not be computed again."""
-    values, final = values_of(program)
+    values, final = values_of(program, Value)
     remembered = (memory or Memory(0)).of(program, values)
     return _Planner(values, bounds, remembered).plan(final)
 

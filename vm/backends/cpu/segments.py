@@ -13,10 +13,10 @@ from ....grammar.errors import ProxforgeError
 from ....grammar.types import STATISTICS
 from ....stats_cache.addresses import room
 from ....stats_cache.source import Source
+from ..values import Axes
 from .layout import Ints, Layout, layout
 from .memory import Arrays
 from .threads import Threads
-from .values import Axes
 
 RESIDENT = 1 << 29
 """Bytes of segments that are kept as copies; where the address space is limited, at most `SHARE` of what is left."""

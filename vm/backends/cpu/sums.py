@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.reference import FLOAT32_MAX
+from ..values import Value
 from .emit import ABSOLUTES, PRODUCTS, SQUARES
-from .values import Value
 
 Array = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.types import Kind
+from ..values import Value
 from . import sums
 from .emit import SUM
 from .passes import Total
 from .rules import Totals
-from .values import Value
 
 Places = NDArray[np.intp]
 

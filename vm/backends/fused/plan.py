@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...program import Program
+from ..values import Axes, values_of
 from .sweep import Input, Ints, Job, Sweep, Writer
 from .table import AFFINE, COLUMNWISE, FINISHES, OPERATIONS, SCALARS
-from .values import Axes, Value, in_tiles, reduction, values_of, whole
+from .values import Value, in_tiles, reduction, whole
 
 
 @dataclass(eq=False)
@@ -54,7 +55,7 @@ def plan(program: Program) -> Plan | None:
 
 class _Planner:
     def __init__(self, program: Program) -> None:
-        self._values, self._final = values_of(program)
+        self._values, self._final = values_of(program, Value)
         self._rows: dict[int, int] = {}
         self._height = len(program.recalled)
         self._level: list[int] = []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.types import Kind
+from ..order import needed, scheduled
+from ..values import Axes
 from .table import AFFINE, COLUMNWISE, FINISHING, OPERATIONS, POINTERS, SCALAR_A, SCALAR_B, SHARED, TILE
-from .values import Axes, Value, in_tiles
+from .values import Value, in_tiles
 
 Ints = NDArray[np.int32]
 Target = tuple[str, tuple[int, ...]]
@@ -19,8 +21,6 @@ Input = tuple[str, int]
 """What a sweep reads: ``load`` and a statistic, ``whole`` or ``columns`` and a value."""
 ROOM = SHARED // 8 // TILE
 """Tiles that fit into a block's shared memory."""
-LACKING = 5
-"""See `Writer._scheduled`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Writer:
     def sweep(self, axes: Axes) -> Sweep | None:
         """The sweep, or None where it is more than a block holds."""
         targets = dict.fromkeys(t for job in self._jobs for t in job.targets)
-        order = self._scheduled(self._needed(x for _, matrices in targets for x in matrices))
+        every = needed((x for _, matrices in targets for x in matrices), self._operands)
+        order = scheduled({x: self._operands(x) for x in every})
         place = {x: p for p, x in enumerate(order)}
         last = {a: x for x in order for a in self._operands(x)}
         behind: dict[int, list[Target]] = {}
@@ -106,47 +107,6 @@ class Writer:
     def _operands(self, x: int) -> tuple[int, ...]:
         """The Matrices that a tile of the value is computed from."""
         return self._values[x].matrices if in_tiles(self._values[x]) else ()
-
-    def _needed(self, wanted: Iterable[int]) -> set[int]:
-        needed: set[int] = set()
-        waiting = list(wanted)
-        while waiting:
-            x = waiting.pop()
-            if x not in needed:
-                needed.add(x)
-                waiting.extend(self._operands(x))
-        return needed
-
-    def _scheduled(self, needed: set[int]) -> list[int]:
-        """The order in which the values are computed: each as soon as it lacks no more than `LACKING` others, these
-        first. So a value is read soon after it was made, and few are held at once."""
-        after: dict[int, list[int]] = {x: [] for x in needed}
-        for x in sorted(needed):
-            for a in self._operands(x):
-                after[a].append(x)
-        order: dict[int, None] = {}
-
-        def lacking(x: int, most: int) -> list[int]:
-            found: set[int] = set()
-            waiting = [x]
-            while waiting and len(found) <= most:
-                y = waiting.pop()
-                if y not in order and y not in found:
-                    found.add(y)
-                    waiting.extend(self._operands(y))
-            return sorted(found) if len(found) <= most else []
-
-        for first in sorted(needed):
-            recent = lacking(first, len(needed))
-            order.update(dict.fromkeys(recent))
-            while recent:
-                waiting = after[recent[-1]]
-                made = lacking(waiting.pop(), LACKING) if waiting else []
-                order.update(dict.fromkeys(made))
-                recent += made
-                if not made and not waiting:
-                    recent.pop()
-        return list(order)
 
     def _compute(self, x: int) -> None:
         v = self._values[x]

@@ -1,4 +1,4 @@
-"""The instructions of the layers' part of a program with registers resolved: what the fused kernel does of them."""
+"""What the fused kernel does of the values of a program."""
 
 from __future__ import annotations
 
@@ -6,45 +6,34 @@ from dataclasses import dataclass
 
 from ....grammar.ops import OPS, Op
 from ....grammar.types import Kind
-from ...program import OPCODES, Program
+from .. import values
 from ..torch_ops import BUILT_IN
 from .table import AFFINE, COLUMNWISE, ELEMENTS, FINISHES, SCALARS
 
-Axes = tuple[str, str]
-
 
 @dataclass(frozen=True)
-class Value:
-    """What an instruction computes. ``name``: of the op without its operands' kinds; ``index``: of a leaf."""
+class Value(values.Value):
+    """``name``: of the op, without its operands' kinds."""
 
-    op: Op | None
-    name: str
-    kinds: tuple[Kind, ...]
-    matrix: bool
-    args: tuple[int, ...]
-    index: int
-    axes: Axes
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.op is not None:
+            object.__setattr__(self, "name", self.op.mnemonic or self.op.name)
+
+    @property
+    def op(self) -> Op | None:
+        """None of a leaf."""
+        return self.opcode.op
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the operands."""
+        return self.opcode.operands
 
     @property
     def matrices(self) -> tuple[int, ...]:
         """The operands that are Matrices."""
         return tuple(a for a, k in zip(self.args, self.kinds, strict=False) if k is Kind.MATRIX)
-
-
-def values_of(program: Program) -> tuple[list[Value], dict[int, int]]:
-    """The values of the layers' part, and Scalar register -> value for those that the rest reads."""
-    files: tuple[dict[int, int], dict[int, int]] = ({}, {})
-    values = []
-    for i, (opcode, dst, src) in enumerate(program.instructions(0, program.split)):
-        args = tuple(files[k][r] for k, r in zip(opcode.operands, src, strict=False))
-        op = opcode.op
-        name = opcode.name if op is None else op.mnemonic or op.name
-        matrix = opcode.result is Kind.MATRIX
-        values.append(Value(op, name, opcode.operands, matrix, args, src[0], program.axes[i]))
-        files[opcode.result][dst] = i
-    rest = zip(program.opcode[program.split :], program.src[program.split :], strict=True)
-    read = {int(src[0]) for code, src in rest if OPCODES[code].operands == (Kind.SCALAR,)}
-    return values, {register: files[Kind.SCALAR][register] for register in sorted(read)}
 
 
 def _built_in(v: Value) -> bool:
