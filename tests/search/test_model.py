@@ -94,6 +94,14 @@ def test_nothing_learnt_is_the_prior():
     assert Model(Settings()).promise(new[:0]) == []
 
 
+def test_programs_without_a_value_teach_nothing():
+    """As where none of the first population has one."""
+    rows, values = drawn(5, 1)
+    nothing = Model(Settings()).learnt(rows[:0], values[:0])
+    assert nothing.promise(rows) == Model(Settings()).promise(rows)
+    assert nothing.learnt(rows, values).promise(rows) == Model(Settings()).learnt(rows, values).promise(rows)
+
+
 def test_a_program_without_an_order_promises_nothing():
     x, y = drawn(5, 7)
     new = np.concatenate((x[:1], np.zeros((1, PAIRS))))
