@@ -140,7 +140,11 @@ def _begun(out: Path | None, atlas: Atlas, samples: int, seed: int) -> Iterator[
         if any(out.iterdir()):
             raise ProxforgeError("atlas", f"{out} holds something else; choose an empty folder for --out")
         write_json(place, settings)
-    if json.loads(place.read_text(encoding="utf-8")) != settings:
+    try:
+        kept = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ProxforgeError("atlas", f"cannot read {place}: {error}; choose an empty folder for --out") from None
+    if kept != settings:
         message = f"{out} holds the verification of another atlas, of other samples, or by another version"
         raise ProxforgeError("atlas", message)
     yield out

@@ -123,6 +123,9 @@ def test_a_folder_of_something_else_is_refused(atlas, source, tmp_path, monkeypa
     monkeypatch.setattr(np, "__version__", "0.1")
     with pytest.raises(ProxforgeError, match="by another version"):
         verify(atlas, source, truth, 50, 1, out=tmp_path / "out")
+    (tmp_path / "out" / "settings.json").write_text("{")
+    with pytest.raises(ProxforgeError, match=r"cannot read .*settings\.json"):
+        verify(atlas, source, truth, 50, 1, out=tmp_path / "out")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").touch()
     with pytest.raises(ProxforgeError, match="holds something else"):
