@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -42,8 +43,9 @@ def run(
     tables = [np.full(width + PAD, emit.LOWEST, number), np.zeros(width + PAD, number)]
     sums = [np.zeros(width + PAD), np.zeros(rows + PAD)]
     machine.compiled("run", number is np.float64)(
-        0, 1, jobs, np.array(code, np.int64), scratch, ROOM, addresses, np.full((1, 1), 0.5), found,
-        *tables, 0, np.zeros(width + PAD, number), np.ones(width + PAD, number), 0, *sums, 0,
+        np.zeros(1, np.int64), 1, np.array([0, 1]), jobs, np.array(code, np.int64), scratch, ROOM, addresses,
+        np.full((1, 1), 0.5), found, *tables, 0, np.zeros(width + PAD, number), np.ones(width + PAD, number), 0,
+        *sums, 0,
     )  # fmt: skip
     return found[0], tables, sums
 
@@ -292,18 +294,41 @@ def test_the_jobs_of_a_segment_are_of_one_size():
 
 def test_threads_get_shares_of_about_one_size():
     rng = np.random.default_rng(2)
-    jobs = layout(rng.integers(1, 3000, 60), rng.integers(1, 5000, 60), 1).jobs
-    work = (jobs[:, layouts.ROW_END] - jobs[:, layouts.ROW]) * jobs[:, layouts.WIDTH]
-    assert shares(jobs, 1, 1) == [(0, len(jobs))]
-    assert shares(jobs[:1], 1, 2) == [(0, 1)]
-    four = layout(np.array([316]), np.array([316]), 2).jobs
-    assert shares(four, 400, 2) == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    found = layout(rng.integers(1, 3000, 60), rng.integers(1, 5000, 60), 1)
+    work = (found.jobs[:, layouts.ROW_END] - found.jobs[:, layouts.ROW]) * found.jobs[:, layouts.WIDTH]
+    assert shares(found, 1, 1).tolist() == [0, len(found.jobs)]
+    small = layout(np.array([100]), np.array([100]), 1)
+    assert shares(small, 1, 2).tolist() == [0, len(small.jobs)]
+    four = layout(np.array([316]), np.array([316]), 2)
+    assert shares(four, 400, 2).tolist() == [0, 1, 2, 3, 4]
     for instructions, threads in ((1, 2), (5, 3), (400, 2)):
-        found = shares(jobs, instructions, threads)
-        assert [0, *(end for _, end in found)] == [*(first for first, _ in found), len(jobs)]
-        sizes = np.array([work[first:end].sum() for first, end in found])
-        assert len(found) >= min(len(jobs), 4 * threads)
-        assert sizes.max() <= work.sum() / len(found) + work.max()
+        bounds = shares(found, instructions, threads)
+        assert (bounds[0], bounds[-1]) == (0, len(found.jobs))
+        sizes = np.add.reduceat(work, bounds[:-1])
+        assert len(sizes) >= min(len(found.jobs), 4 * threads)
+        assert sizes.max() <= work.sum() / len(sizes) + work.max()
+
+
+def test_every_share_is_taken_once_by_any_number_of_threads():
+    jobs = np.repeat(layout(np.array([8]), np.array([8]), 1).jobs, 100_000, axis=0)
+    x, totals, counter = np.ones((8, 8), np.float32), np.zeros((len(jobs), 1)), np.zeros(1, np.int64)
+    code = np.array([(machine.TAKE, 0, 0, 0, 0, 0, 0), (machine.TOTAL, emit.SUM, 0, 0, 0, 0, 0)], np.int64)
+    tables, bounds = [np.zeros(8 + PAD) for _ in range(6)], np.arange(len(jobs) + 1)
+    together = threading.Barrier(4)
+
+    def work() -> None:
+        together.wait()
+        machine.compiled("run")(
+            counter, len(jobs), bounds, jobs, code, aligned(ROOM, np.float64), ROOM, np.full((1, 1), x.ctypes.data),
+            np.ones((1, 1)), totals, *tables[:2], 0, *tables[2:4], 0, *tables[4:], 0,
+        )  # fmt: skip
+
+    others = [threading.Thread(target=work) for _ in range(4)]
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join()
+    np.testing.assert_array_equal(totals, 64.0)
 
 
 def test_scratch_memory_begins_with_a_cache_line():

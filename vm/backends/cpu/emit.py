@@ -141,6 +141,11 @@ def _mode(builder: Any, name: str, place: Value) -> None:
     builder.call(function, [builder.bitcast(place, kind)])
 
 
+def claimed(code: Code) -> Value:
+    """counter: its first number, which becomes one more; no two threads are given the same."""
+    return code.builder.atomic_rmw("add", code.base(0), INT(1), "monotonic")
+
+
 def step(code: Code) -> None:
     """scratch, number, d, a, b, s, t, n: one of `STEPS` on n numbers; d may be a or b."""
     scratch = code.base(0)

@@ -61,6 +61,12 @@ class Layout:
         return np.concatenate([self.old_rows[j[LAYER]] + np.arange(j[ROW], j[ROW_END]) for j in self.jobs])
 
     @cached_property
+    def middles(self) -> NDArray[np.float64]:
+        """How many elements lie before the middle of each job, ``[J]``."""
+        sizes = (self.jobs[:, ROW_END] - self.jobs[:, ROW]) * self.jobs[:, WIDTH]
+        return np.asarray(np.cumsum(sizes) - sizes / 2)
+
+    @cached_property
     def counts(self) -> NDArray[np.float64]:
         """Elements of each layer, ``[T]``."""
         return (self.rows * self.columns).astype(np.float64)

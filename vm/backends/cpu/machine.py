@@ -85,6 +85,10 @@ def _row_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: A
     return types.void(scratch, _int, _int, _int, sums, _int), _generate(columns.row_sums)
 
 
+def _claimed(context: Any, counter: Any) -> Any:
+    return types.int64(counter), _generate(emit.claimed)
+
+
 def _flush_mode(context: Any) -> Any:
     return types.int32(), lambda context, builder, signature, args: emit.flush_mode(builder)
 
@@ -97,6 +101,7 @@ def _set_mode(context: Any, mode: Any) -> Any:
     return types.void(types.int32), codegen
 
 
+claimed: Any = intrinsic(_claimed)
 flush_mode: Any = intrinsic(_flush_mode)
 set_mode: Any = intrinsic(_set_mode)
 step: Any = intrinsic(_step)
@@ -125,8 +130,9 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     SMALLEST_TOTAL, LARGEST_TOTAL = emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
 
     def run(
-        first: int,
+        counter: Any,
         last: int,
+        shares: Any,
         jobs: Any,
         code: Any,
         scratch: Any,
@@ -146,61 +152,66 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     ) -> None:
         fingerprint  # noqa: B018 - a part of the key under which numba caches this function
         mode = flush_mode() if scratch.itemsize == 4 else 0
-        for j in range(first, last):
-            layer, end, width, stride = jobs[j, LAYER], jobs[j, ROW_END], jobs[j, WIDTH], jobs[j, COLUMNS]
-            tile_rows, new_place, old_place = jobs[j, TILE_ROWS], jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS]
-            seen = 0
-            for row in range(jobs[j, ROW], end, tile_rows):
-                rows = min(tile_rows, end - row)
-                n = rows * width
-                offset = row * stride + jobs[j, COLUMN]
-                for k in range(len(code)):
-                    kind, variant, x, y = code[k, 0], code[k, 1], code[k, 5], code[k, 6]
-                    d, a, b = code[k, 2] * capacity, code[k, 3] * capacity, code[k, 4] * capacity
-                    summed = kind == STEP_SUM
-                    if summed:
-                        value = step_sum(scratch, variant, a, n)
-                        if scratch.itemsize == 8 or SMALLEST_TOTAL <= abs(value) <= LARGEST_TOTAL:
-                            totals[j, x] += value
-                            continue
-                    if kind == STEP or summed:
-                        number, s, t = (y, 0, 0) if summed else (variant, x, y)
-                        step(scratch, number, d, a, b, scalars[s, layer], scalars[t, layer], n)
-                        if not summed:
-                            continue
-                        variant, a, b = SUM, d, d
-                    if kind == TOTAL or summed:
-                        value = total(scratch, variant, a, b, 0.0, n)
-                        old = totals[j, x]
-                        if variant == MIN:
-                            totals[j, x] = value if value < old or value != value else old
-                        elif variant == MAX:
-                            totals[j, x] = value if value > old or value != value else old
+        while True:
+            share = claimed(counter)
+            if share >= last:
+                break
+            for j in range(shares[share], shares[share + 1]):
+                layer, end, width, stride = jobs[j, LAYER], jobs[j, ROW_END], jobs[j, WIDTH], jobs[j, COLUMNS]
+                tile_rows, new_place, old_place = jobs[j, TILE_ROWS], jobs[j, NEW_COLUMNS], jobs[j, OLD_COLUMNS]
+                seen = 0
+                for row in range(jobs[j, ROW], end, tile_rows):
+                    rows = min(tile_rows, end - row)
+                    n = rows * width
+                    offset = row * stride + jobs[j, COLUMN]
+                    for k in range(len(code)):
+                        kind, variant, x, y = code[k, 0], code[k, 1], code[k, 5], code[k, 6]
+                        d, a, b = code[k, 2] * capacity, code[k, 3] * capacity, code[k, 4] * capacity
+                        summed = kind == STEP_SUM
+                        if summed:
+                            value = step_sum(scratch, variant, a, n)
+                            if scratch.itemsize == 8 or SMALLEST_TOTAL <= abs(value) <= LARGEST_TOTAL:
+                                totals[j, x] += value
+                                continue
+                        if kind == STEP or summed:
+                            number, s, t = (y, 0, 0) if summed else (variant, x, y)
+                            step(scratch, number, d, a, b, scalars[s, layer], scalars[t, layer], n)
+                            if not summed:
+                                continue
+                            variant, a, b = SUM, d, d
+                        if kind == TOTAL or summed:
+                            value = total(scratch, variant, a, b, 0.0, n)
+                            old = totals[j, x]
+                            if variant == MIN:
+                                totals[j, x] = value if value < old or value != value else old
+                            elif variant == MAX:
+                                totals[j, x] = value if value > old or value != value else old
+                            else:
+                                totals[j, x] = old + value
+                        elif kind == TAKE:
+                            take(scratch, d, addresses[x, layer] + 4 * offset, n, tile_rows * stride)
+                        elif kind == COLUMN_STEP:
+                            place = x * old_columns + old_place
+                            column_step(scratch, variant, d, a, rows, width, largest, factors, place)
+                        elif kind == COLUMN_STATISTICS:
+                            place = x * new_columns + new_place
+                            column_statistics(scratch, variant, a, rows, width, new_largest, new_sums, place)
+                        elif kind == MOMENTS:
+                            mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
+                            spread = total(scratch, DEVIATIONS, a, a, mean, n)
+                            apart = mean - totals[j, x]
+                            totals[j, x] += apart * n / (seen + n)
+                            totals[j, x + 1] += spread + apart * apart * seen * n / (seen + n)
+                        elif kind == COPY_IN:
+                            copy_in(scratch, d, addresses[x, layer] + scratch.itemsize * offset, n)
+                        elif kind == COPY_OUT:
+                            copy_out(scratch, a, addresses[x, layer] + scratch.itemsize * offset, n)
+                        elif kind == COLUMN_SUMS:
+                            column_sums(scratch, a, rows, width, column_totals, x * new_columns + new_place)
                         else:
-                            totals[j, x] = old + value
-                    elif kind == TAKE:
-                        take(scratch, d, addresses[x, layer] + 4 * offset, n, tile_rows * stride)
-                    elif kind == COLUMN_STEP:
-                        column_step(scratch, variant, d, a, rows, width, largest, factors, x * old_columns + old_place)
-                    elif kind == COLUMN_STATISTICS:
-                        place = x * new_columns + new_place
-                        column_statistics(scratch, variant, a, rows, width, new_largest, new_sums, place)
-                    elif kind == MOMENTS:
-                        mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
-                        spread = total(scratch, DEVIATIONS, a, a, mean, n)
-                        apart = mean - totals[j, x]
-                        totals[j, x] += apart * n / (seen + n)
-                        totals[j, x + 1] += spread + apart * apart * seen * n / (seen + n)
-                    elif kind == COPY_IN:
-                        copy_in(scratch, d, addresses[x, layer] + scratch.itemsize * offset, n)
-                    elif kind == COPY_OUT:
-                        copy_out(scratch, a, addresses[x, layer] + scratch.itemsize * offset, n)
-                    elif kind == COLUMN_SUMS:
-                        column_sums(scratch, a, rows, width, column_totals, x * new_columns + new_place)
-                    else:
-                        place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
-                        row_sums(scratch, a, rows, width, row_totals, place)
-                seen += n
+                            place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
+                            row_sums(scratch, a, rows, width, row_totals, place)
+                    seen += n
         if scratch.itemsize == 4:
             set_mode(mode)
 
@@ -217,8 +228,8 @@ def _signatures(number: Any) -> dict[str, Any]:
     flat, table = number[::1], number[:, ::1]
     return {
         "run": types.void(
-            _int, _int, _JOBS, _JOBS, flat, _int, _JOBS, _TABLE, _TABLE, flat, flat, _int, flat, flat, _int, _REALS,
-            _REALS, _int,
+            _INTS, _int, _INTS, _JOBS, _JOBS, flat, _int, _JOBS, _TABLE, _TABLE, flat, flat, _int, flat, flat, _int,
+            _REALS, _REALS, _int,
         ),
         "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
         "gram": types.void(_REALS, _int, _int, _int, _REALS),

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .emit import LOWEST, PAD
-from .layout import ROW, ROW_END, WIDEST, WIDTH, Ints, Layout
+from .layout import WIDEST, Ints, Layout
 from .machine import compiled
 from .memory import Arrays, What
 from .passes import Sweep, Total
 from .rules import COLUMNWISE
-from .threads import SHARES, Threads
+from .threads import Threads
 
 Array = NDArray[np.float64]
 Numbers = NDArray[Any]
@@ -23,8 +23,12 @@ Numbers = NDArray[Any]
 
 SMALL_WORK = 1 << 20
 """Elements times instructions that are not worth a second thread."""
-LARGE_WORK = 1 << 24
-"""So much, about a millisecond, a thread may take at once: what it then waits for the others at the end is little."""
+LARGE_WORK = 1 << 22
+"""So much, a quarter of a millisecond, a thread may take at once: what it waits for the others at the end is little."""
+SHARES = 16
+"""Parts of the work for each thread at least: an uneven part then costs little."""
+BATCH = 256
+"""Shares, some 50 milliseconds, after which a thread looks whether the user wants to stop."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,19 @@ def sweep_over(
     double = number is np.float64
     run = compiled("run", double)
 
-    def share(bounds: tuple[int, int]) -> None:
+    bounds = shares(where, len(sweep.code), threads.count)
+    next_share = np.arange(0, len(bounds) - 1, BATCH)
+
+    def batch(i: int) -> None:
+        scratch = threads.scratch(sweep.registers * capacity, number)
         run(
-            *bounds, where.jobs, sweep.code, threads.scratch(sweep.registers * capacity, number), capacity, addresses,
-            scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(), factors.ravel(),
-            largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
+            next_share[i : i + 1], min((i + 1) * BATCH, len(bounds) - 1), bounds, where.jobs, sweep.code, scratch,
+            capacity, addresses, scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(),
+            factors.ravel(), largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
         )  # fmt: skip
 
-    threads.each(share, shares(where.jobs, len(sweep.code), threads.count))
+    several = min(threads.count, len(bounds) - 1)
+    threads.each(batch, [i for i in range(len(next_share)) for _ in range(several)])
     compiled("join")(where.jobs, sweep.kinds, totals, joined)
     left = Left(sweep.totals, joined)
     if sweep.columns:
@@ -143,15 +152,11 @@ def _shifted(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: 
     compiled("join_columns")(where.jobs, apart[None], total, True)
 
 
-def shares(jobs: Ints, instructions: int, threads: int) -> list[tuple[int, int]]:
-    """Ranges of jobs of about the same work."""
-    if threads == 1:
-        return [(0, len(jobs))]
-    sizes = (jobs[:, ROW_END] - jobs[:, ROW]) * jobs[:, WIDTH]
-    total = int(sizes.sum())
-    if total * instructions < SMALL_WORK:
-        return [(0, len(jobs))]
-    count = min(len(jobs), max(threads * SHARES, total * instructions // LARGE_WORK))
-    middles = np.cumsum(sizes) - sizes / 2
-    bounds = np.unique(np.append(np.searchsorted(middles, total * np.arange(count) / count), len(jobs)))
-    return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+def shares(where: Layout, instructions: int, threads: int) -> Ints:
+    """Where ranges of jobs of about the same work begin, and the end of the last; one is not worth a second thread."""
+    total = int(where.elements[-1])
+    if threads == 1 or total * instructions < SMALL_WORK:
+        return np.array([0, len(where.jobs)])
+    count = min(len(where.jobs), max(threads * SHARES, total * instructions // LARGE_WORK))
+    starts = np.searchsorted(where.middles, total * np.arange(count) / count)
+    return np.unique(np.append(starts, len(where.jobs)))

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +17,6 @@ Item = TypeVar("Item")
 CACHE_LINE = 64
 TABLE = 1 << 25
 """Bytes of a table that is kept."""
-SHARES = 4
-"""Parts of the work for each thread: an uneven part then costs little."""
 
 
 def available() -> int:
@@ -55,9 +53,9 @@ class Threads:
             work()
         finally:
             left.clear()
-            wait(others)
-        for other in others:
-            other.result()
+            failed = [other.exception() for other in others]  # waits for them
+        for error in filter(None, failed):
+            raise error
 
     def ahead(self, function: Callable[[], Any]) -> None:
         """Calls the function in another thread, if there is one, while the calling one goes on: for what is kept by
