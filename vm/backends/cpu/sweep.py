@@ -79,14 +79,15 @@ def sweep_over(
 
     bounds = shares(where, len(sweep.code), threads.count)
     next_share = np.arange(0, len(bounds) - 1, BATCH)
+    tables = (
+        capacity, addresses, scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(),
+        factors.ravel(), largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
+    )  # fmt: skip
 
     def batch(i: int) -> None:
         scratch = threads.scratch(sweep.registers * capacity, number)
-        run(
-            next_share[i : i + 1], min((i + 1) * BATCH, len(bounds) - 1), bounds, where.jobs, sweep.code, scratch,
-            capacity, addresses, scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(),
-            factors.ravel(), largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
-        )  # fmt: skip
+        end = min((i + 1) * BATCH, len(bounds) - 1)
+        run(next_share[i : i + 1], end, bounds, where.jobs, sweep.code, scratch, *tables)
 
     several = min(threads.count, len(bounds) - 1)
     threads.each(batch, [i for i in range(len(next_share)) for _ in range(several)])
