@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from .limits import instruction_seconds
 from .measure import Report, measure
 from .rebuild import Comparison, compare
 from .roofline import intensity, roofline
-from .tasks import first_call, population, searches
+from .tasks import Population, first_call, population, searches
 from .workloads import random_workload
 
 ENGINES = ("proxforge", "proxforge-float32", "torch", "numpy", "numexpr", "gplearn", "operon")
@@ -59,7 +61,7 @@ def figures(
     tell("search")
     found = searches(benchmark, source, (0,) if quick else (0, 1, 2))
     tell("population")
-    crowd = [population(source, n) for n in ((20,) if quick else (_POPULATION // 4, _POPULATION))]
+    crowd = [_apart(source, n) for n in ((20,) if quick else (_POPULATION // 4, _POPULATION))]
     tell("rebuild")
     rebuilt = compare(benchmark, source, tell)
     where, limits = small.machine, small.limits
@@ -105,6 +107,12 @@ def figures(
 def _table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def _apart(source: Source, programs: int) -> Population:
+    """`population` in a fresh process: this one has memory that it needs no more, and would use again."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(population, source, programs).result()
 
 
 def _engines(rows: Sequence[dict[str, object]], prepare: bool = False) -> str:
