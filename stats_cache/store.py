@@ -48,7 +48,7 @@ class Cache:
         sets = [frozenset(entry.statistics if entry else ()) for entry in manifest.stored]
         self.statistics: frozenset[str] = frozenset.intersection(*sets)
         self._checksums = checksums
-        self._checked: set[tuple[int, str, int]] = set()
+        self._checked: dict[int, set[str]] = {}
         self._open: dict[int, Mapped] = {}
         self._known: dict[int, tuple[Stamp, Header, Mapping[str, int]]] = {}  # of every file that was mapped
         self._lock = Lock()
@@ -84,13 +84,14 @@ class Cache:
             if limited or net not in self._open:
                 self._look(net)
             _, header, scaled = self._known[net]
+            checked = self._checked[net]  # of this file: another one that replaces it gets its own
             kept = None if limited else self._mapped(net, header).view(name)
         if kept is None:  # a map takes address space for the whole file
             kept = tensor(path, header, name)
-        if self._checksums and (net, stat, layer) not in self._checked:
+        if self._checksums and name not in checked:
             if crc(kept) != header.crcs[name]:
                 raise damaged(path, f"the checksum of {name} does not fit its content")
-            self._checked.add((net, stat, layer))
+            checked.add(name)
         segment = decode(kept, self.manifest.recipe.storage, scaled[name])
         segment.flags.writeable = False
         return segment
@@ -151,7 +152,7 @@ class Cache:
             if not _holds(header, entry):
                 raise damaged(path, "its tensors are not those that the manifest lists")
             self._known[net] = stamp, header, exponents(header)
-            self._checked = {segment for segment in self._checked if segment[0] != net}
+            self._checked[net] = set()
             self._open.pop(net, None)
 
     def _mapped(self, net: int, header: Header) -> Mapped:

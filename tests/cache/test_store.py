@@ -285,6 +285,27 @@ def test_a_checksum_is_compared_once(path, monkeypatch):
     assert len(counted) == 1
 
 
+def test_a_file_that_is_replaced_while_a_segment_is_checked_is_checked_anew(path, monkeypatch):
+    file, cache, crc = path / "networks/0001.safetensors", open_cache(path), store.crc
+    data = bytearray(file.read_bytes())
+    data[-32 - 4 * 2 * len(ALL) - 1] ^= 1  # the last segment: qkv.w of the last layer
+    replaced = []
+
+    def meanwhile(tensor):
+        if not replaced:
+            replaced.append(file.with_suffix(".new").write_bytes(data))
+            file.with_suffix(".new").replace(file)
+            cache.read(0, "qkv.w", 0)  # now network 1 is opened anew
+            cache.read(1, "qkv.w", 0)
+        return crc(tensor)
+
+    monkeypatch.setattr(store, "OPEN_FILES", 1)
+    monkeypatch.setattr(store, "crc", meanwhile)
+    cache.read(1, "qkv.w", 1)
+    with pytest.raises(CacheError, match=r"the checksum of qkv.w/1 does not"):
+        cache.read(1, "qkv.w", 1)
+
+
 def test_every_flipped_byte_of_a_header_is_found_when_the_file_is_read(path):
     file = path / "networks/0000.safetensors"
     data = file.read_bytes()
