@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ...grammar import reference
 from ...grammar.errors import ProxforgeError
+from ...grammar.expr import Node
 from ...grammar.text import text
 from ...search.correlation import kendall_many, settled
 from ...stats_cache.source import Source
 from ...vm.backends import reference as backend
+from ...vm.compile import compile_nodes
 from ...vm.evaluate import Evaluator
 from ...vm.result import Status, judge
 from .files import checksum, load, write_json
@@ -46,8 +48,9 @@ _STATUS = {Status.OK: OK, Status.CONSTANT: CONSTANT, Status.NAN: NONFINITE, Stat
 @dataclass
 class Verified:
     """``programs`` checked, by `KINDS` in ``kinds``. ``wrong``: their number, ``examples`` some of them. ``undecided``:
-    the atlas differs from the reference because rounding is ranked: the cpu backend differs from the reference too, or
-    nothing differs once what is rounding of 0 is 0. ``tau``, ``score``: the largest differences of all others."""
+    the atlas differs from the reference because rounding is ranked: the cpu backend differs from the reference too,
+    nothing differs once what is rounding of 0 is 0, or the atlas agrees with the reference's functions on longer
+    numbers. ``tau``, ``score``: the largest differences of all others."""
 
     programs: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
@@ -117,6 +120,14 @@ def verify(
         mine = np.asarray(scores[chosen, layers][places][:, part])
         expected = _scored(ran, part, values[p]).of(places)
         real[p, places] &= ~_rounding(mine, expected, _scored(again, part, values[p]), values[p])
+    for i in np.flatnonzero(real[:, places].any(axis=0))[:EXAMPLES].tolist():
+        place, longer = places[i], _in_longer_numbers(source, roots[i])
+        if longer is None:
+            continue
+        for p, part in enumerate(parts):
+            exact = _scored((longer, ran[1][[place]]), part, values[p])
+            mine = np.asarray(scores[chosen[place], layers[place]])[None, part]
+            real[p, place] &= not _same(atlas, rows[place], int(layers[place]), p, mine, exact)
     _enter(found, atlas, rows, np.asarray(wrong.any(axis=0)), np.asarray(real.any(axis=0)), worst)
     found.examples = [text(roots[i]) for i in np.flatnonzero(real[:, places].any(axis=0))[:EXAMPLES]]
     return found
@@ -193,6 +204,29 @@ def _rounding(mine: Array, expected: _Scored, again: _Scored, targets: Array) ->
     taus = [kendall_many(settled(s), targets) for s in clean]
     same = (np.abs(taus[0] - taus[1]).max(axis=1) <= TAU) & (apart <= SCORE)
     return np.asarray(found | ((small & (expected.scores != 0)).any(axis=1) & same))
+
+
+def _in_longer_numbers(source: Source, root: Node) -> Array | None:
+    """Scores ``[1, A]`` by the reference's functions on 80-bit numbers; None where the machine has none, or an op of
+    the program takes none."""
+    if np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps:
+        return None
+
+    def longer(x: Array) -> Array:
+        return reference.in_range(x.astype(np.longdouble))
+
+    try:
+        return backend.ReferenceBackend(source, range(len(source.networks)), longer).run(compile_nodes([root]))[0]
+    except TypeError:  # numpy's decompositions
+        return None
+
+
+def _same(atlas: Atlas, row: int, layer: int, part: int, mine: Array, exact: _Scored) -> bool:
+    """Whether the atlas has a program's status, taus and scores, within what is allowed."""
+    if atlas.status[row, layer, part] != exact.status[0]:
+        return False
+    taus = atlas.taus([row], layer, part)[0]
+    return bool(_apart(mine, exact.scores)[0] <= SCORE and np.abs(taus - exact.taus[0]).max() <= TAU)
 
 
 def _enter(

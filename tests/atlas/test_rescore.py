@@ -9,17 +9,21 @@ import pytest
 
 from proxforge import api
 from proxforge.bench.atlas import rescore
+from proxforge.bench.atlas import verify as verification
 from proxforge.bench.atlas.rescore import held, place_of, rescored, roots_of
 from proxforge.bench.atlas.store import Atlas
 from proxforge.bench.atlas.verify import verify
 from proxforge.bench.truth.base import load_benchmark
 from proxforge.cli import run
+from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.errors import ProxforgeError
+from proxforge.grammar.ops import OPS as OPS_BY_NAME
 from proxforge.vm.compile import compile_nodes, compile_text
 from proxforge.vm.evaluate import Evaluator
 
 NETWORKS = 12
 OPS = "abs,log,softmax,mean,neg,std,+,*,@"
+LONGER = np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,35 @@ def test_what_was_run_is_not_run_again(atlas, source, tmp_path, monkeypatch):
     assert sorted(ran) == list(range(NETWORKS))
     assert [done for done, _ in told] == list(range(5, NETWORKS + 1))
     assert 0 < told[0][1] < told[-1][1] == 1.0
+
+
+@pytest.mark.skipif(LONGER, reason="this machine has no longer numbers than float64")
+def test_where_the_reference_itself_is_rounding_longer_numbers_decide(atlas, source, tmp_path, monkeypatch):
+    truth, longer = load_benchmark(f"digits:{NETWORKS}").targets, verification._in_longer_numbers
+    assert verify(atlas, source, truth, 15, 1, out=tmp_path).wrong == 0
+    for network in range(0, NETWORKS, 2):
+        values = np.load(place_of(tmp_path, network))
+        values[0] *= 1.0 + 1e-4
+        np.save(place_of(tmp_path, network), values)
+    monkeypatch.setattr(verification, "_rounding", lambda mine, *others: np.zeros(len(mine), np.bool_))
+    found = verify(atlas, source, truth, 15, 1, out=tmp_path)
+    assert found.wrong == 0
+    assert found.undecided > 5
+    for other in (lambda *program: None, lambda *program: longer(*program) * np.linspace(1.0, 1.001, NETWORKS)):
+        monkeypatch.setattr(verification, "_in_longer_numbers", other)
+        assert verify(atlas, source, truth, 15, 1, out=tmp_path).wrong == found.undecided
+
+
+@pytest.mark.skipif(LONGER, reason="this machine has no longer numbers than float64")
+def test_longer_numbers_are_those_of_the_reference_with_more_digits(atlas, source, drawn):
+    roots = roots_of(atlas, drawn[0][:20], drawn[1][:20])
+    rounded = Evaluator(source, range(NETWORKS), backend_name="reference").scored(roots)[0]
+    exact = np.concatenate([verification._in_longer_numbers(source, root) for root in roots])
+    np.testing.assert_allclose(exact, rounded, rtol=1e-9)
+    assert (exact != rounded).any()
+    pool = canonical_pool()
+    decomposed = pool.score(pool.apply(OPS_BY_NAME["nuclear_norm"], pool.statistic("fc1.w")))
+    assert verification._in_longer_numbers(source, decomposed) is None
 
 
 def test_a_folder_of_something_else_is_refused(atlas, source, tmp_path, monkeypatch):
