@@ -98,10 +98,21 @@ def test_import_loads_neither_torch_nor_numba(module: str) -> None:
     assert done.stdout.strip() == ""
 
 
+def finds_no_class(unpickler: ast.ClassDef) -> bool:
+    """Whether its ``find_class`` does nothing but raise, and it has no other method."""
+    methods = [node for node in unpickler.body if isinstance(node, ast.FunctionDef)]
+    return [m.name for m in methods] == ["find_class"] and [type(s) for s in methods[0].body] == [ast.Raise]
+
+
 def unsafe_reads(tree: ast.Module) -> list[int]:
-    """Lines that read a pickle: an import of pickle's loaders, or torch.load without weights_only=True."""
+    """Lines that read a pickle: a call of pickle's loaders, an import of them, an unpickler that may find a class, or
+    torch.load without weights_only=True."""
     lines = []
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "pickle":
+            lines.append(node.lineno)
+        if isinstance(node, ast.ClassDef) and "pickle.Unpickler" in map(ast.unparse, node.bases):
+            lines += [node.lineno] * (not finds_no_class(node))
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         called = ast.unparse(node.func)
@@ -128,6 +139,14 @@ def test_no_pickle_is_read_unsafely() -> None:
         ("torch.load(p, weights_only=flag)", [1]),
         ("x = 1\npickle.loads(b)", [2]),
         ("torch.load(p, weights_only=True)", []),
+        ("from pickle import loads", [1]),
+        ("class A(pickle.Unpickler): pass", [1]),
+        ("class A(pickle.Unpickler):\n def find_class(self, m, n):\n  return getattr(m, n)", [1]),
+        (
+            "class A(pickle.Unpickler):\n def find_class(self, m, n): raise E\n def persistent_load(self, i): return i",
+            [1],
+        ),
+        ("class A(pickle.Unpickler):\n def find_class(self, m, n): raise E", []),
         ("json.load(f)", []),
     ],
 )

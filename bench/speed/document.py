@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from ...stats_cache.source import Source
 from ...vm.backends.cpu import emit, machine
+from ..pool import pool
 from ..truth.base import Benchmark
 from .correlations import compare_bootstrap, compare_correlations
 from .limits import instruction_seconds
@@ -111,7 +110,7 @@ def _table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 
 def _apart(source: Source, programs: int) -> Population:
     """`population` in a fresh process: this one has memory that it needs no more, and would use again."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+    with pool(1) as fresh:
         return fresh.submit(population, source, programs).result()
 
 

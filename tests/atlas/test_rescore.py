@@ -23,7 +23,9 @@ from proxforge.vm.evaluate import Evaluator
 
 NETWORKS = 12
 OPS = "abs,log,softmax,mean,neg,std,+,*,@"
-LONGER = np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps
+needs_longer_numbers = pytest.mark.skipif(
+    np.finfo(np.longdouble).eps >= np.finfo(np.float64).eps, reason="this machine has no longer numbers than float64"
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_what_was_run_is_not_run_again(atlas, source, tmp_path, monkeypatch):
     assert 0 < told[0][1] < told[-1][1] == 1.0
 
 
-@pytest.mark.skipif(LONGER, reason="this machine has no longer numbers than float64")
+@needs_longer_numbers
 def test_where_the_reference_itself_is_rounding_longer_numbers_decide(atlas, source, tmp_path, monkeypatch):
     truth, longer = load_benchmark(f"digits:{NETWORKS}").targets, verification._in_longer_numbers
     assert verify(atlas, source, truth, 15, 1, out=tmp_path).wrong == 0
@@ -135,7 +137,7 @@ def test_where_the_reference_itself_is_rounding_longer_numbers_decide(atlas, sou
         assert verify(atlas, source, truth, 15, 1, out=tmp_path).wrong == found.undecided
 
 
-@pytest.mark.skipif(LONGER, reason="this machine has no longer numbers than float64")
+@needs_longer_numbers
 def test_longer_numbers_are_those_of_the_reference_with_more_digits(atlas, source, drawn):
     roots = roots_of(atlas, drawn[0][:20], drawn[1][:20])
     rounded = Evaluator(source, range(NETWORKS), backend_name="reference").scored(roots)[0]
