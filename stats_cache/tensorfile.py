@@ -9,13 +9,14 @@ import math
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from isal import isal_zlib
 
 from .source import CacheError
 
@@ -110,8 +111,8 @@ def content(tensor: NDArray[Any]) -> memoryview:
 
 
 def crc(tensor: NDArray[Any]) -> int:
-    """The CRC-32 of a tensor's bytes."""
-    return zlib.crc32(content(tensor))
+    """The CRC-32 of a tensor's bytes. ISA-L computes it several times as fast as the zlib of Python."""
+    return isal_zlib.crc32(content(tensor))
 
 
 def read_header(path: Path, label: Mapping[str, str]) -> Header:
@@ -157,7 +158,7 @@ def check(path: Path, label: Mapping[str, str]) -> Header:
         for name, (_, size) in header.places.items():
             found = 0
             while size > 0 and (part := file.read(min(size, _CHUNK))):
-                found = zlib.crc32(part, found)
+                found = isal_zlib.crc32(part, found)
                 size -= len(part)
             if found != header.crcs[name]:
                 raise damaged(path, f"the checksum of {name} does not fit its content")
