@@ -177,7 +177,7 @@ class _Code:
         """What was written."""
         rows = {row: i for i, row in enumerate(self.rows)}
         return Sweep(
-            ("", ""), 1 + _OUTER, np.array(self._lines, np.int64),
+            ("", ""), 1 + _OUTER, machine.coded(self._lines),
             columns={i: i for i in range(self._looked)},
             factors={(name, i): i for i, (name, _) in enumerate(self._factors)},
             column_sums=rows, row_sums=rows,
@@ -203,7 +203,7 @@ class _Code:
 
     def _read(self, matrix: NDArray[Any], d: int) -> None:
         kind = machine.TAKE if matrix.dtype == np.float32 else machine.COPY_IN
-        self._lines.append((kind, 0, d, 0, 0, len(self._memory), 0))
+        self._lines.append((kind, machine.NOW, d, 0, 0, len(self._memory), 0))
         self._memory.append(matrix)
 
     def _scalar(self, value: float) -> int:

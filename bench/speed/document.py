@@ -152,7 +152,7 @@ def _instructions() -> str:
     taken = [(machine.STEP, k, name) for k, name in enumerate(emit.STEPS)]
     taken += [(machine.TOTAL, k, f"total: {name}") for k, name in enumerate(_TOTALS)]
     taken += [(machine.STEP_SUM, k, f"total: Σ {name}, not stored") for k, name in enumerate(emit.SUMMED)]
-    taken += [(machine.TAKE, 0, "take a segment"), (machine.COLUMN_STATISTICS, 0, "statistics of columns")]
+    taken += [(machine.TAKE, machine.NOW, "take a segment"), (machine.COLUMN_STATISTICS, 0, "statistics of columns")]
     return _table(
         ("instruction", "float64 tile, ns", "float32 tile, ns"),
         [

@@ -53,8 +53,8 @@ def _processor() -> str:
 
 def memory_bandwidth(megabytes: int = 512) -> float:
     """How fast one thread reads memory, in GB/s: the machine's own instruction for it, the best of several times."""
-    x = np.ones((1, megabytes << 18), np.float32)
-    found = layout(np.array([1]), np.array([x.size]), 1)
+    x = np.ones(((megabytes << 18) // TYPICAL, TYPICAL), np.float32)
+    found = layout(np.array([len(x)]), np.array([TYPICAL]), 1)
     return x.nbytes / _timed([(machine.TAKE, 0)], [x], found, np.float64, 1) * 1e-9
 
 

@@ -219,9 +219,10 @@ def test_a_division_sees_no_negative_zero(number):
     np.testing.assert_array_equal(out, [[-np.inf, -np.inf]])
 
 
-def test_the_thread_keeps_its_treatment_of_small_numbers():
-    """Numbers below the smallest normal one are numbers again after a float32 sweep."""
-    apply("exp.m", np.ones(20), np.float32)
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+def test_the_thread_keeps_its_treatment_of_small_numbers(number):
+    """Numbers below the smallest normal one are numbers again after a sweep."""
+    apply("exp.m", np.ones(20), number)
     tiny = np.array([1e-40, 2e-39], np.float32)
     assert (tiny * np.float32(0.5) > 0).all()
 

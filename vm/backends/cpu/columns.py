@@ -17,14 +17,17 @@ MODERATES = 4.0
 
 
 def column_statistics(code: Code) -> None:
-    """scratch, kind, a, rows, width, largest, sums, place: takes a tile of whole rows into the columns' statistics.
+    """scratch, kind, a, rows, width, largest, sums, place, ahead: takes a tile of whole rows into the statistics of
+    columns.
 
     ``largest`` and ``sums`` [place + column]: the largest element x, and the sum of exp(element - x) where the kind is
     `SHIFTED`, of exp(element) where it is `MODERATE`; there is room for a vector more than the tile is wide.
+    ``ahead`` as in `emit.step`.
     """
     b, lanes, scratch = code.builder, code.lanes, code.base(0)
     kind, a, rows, width = code.args[1:5]
     largest, sums, place = code.base(5), code.base(6), code.args[7]
+    ahead = code.known(code.args[8], scratch, a)
     end = b.mul(rows, width)
 
     def grow(variable: Value, x: Vector) -> None:
@@ -45,6 +48,7 @@ def column_statistics(code: Code) -> None:
             with b.if_then(lanes.any(now > before)):
                 b.store((Vector(lanes, b.load(grown)) * fn.exp_below(before - now)).value, grown)
             with code.loop(j, end, width) as i:
+                code.fetch(ahead, i, 1)
                 grow(grown, fn.exp_below(code.vector(scratch, a, i) - now))
             lanes.store(now, code.at(largest, here))
             lanes.store(Vector(lanes, b.load(grown)), code.at(sums, here))
@@ -54,6 +58,7 @@ def column_statistics(code: Code) -> None:
             here = b.add(place, j)
             best, grown = (code.variable(code.vector(table, here).value) for table in (largest, sums))
             with code.loop(j, end, width) as i:
+                code.fetch(ahead, i, 1)
                 x = code.vector(scratch, a, i)
                 larger(best, x)
                 grow(grown, fn.exp_normal(x))
@@ -64,26 +69,31 @@ def column_statistics(code: Code) -> None:
 
 
 def column_step(code: Code) -> None:
-    """scratch, kind, d, a, rows, width, largest, factors, place: `SOFTMAX` or `LOG_SOFTMAX` of a tile of whole rows.
+    """scratch, kind, d, a, rows, width, largest, factors, place, ahead: `SOFTMAX` or `LOG_SOFTMAX` of a tile of whole
+    rows.
 
     ``factors`` [place + column]: 1/sum for the one, ln(sum) for the other. Rows are written in order and each may run
     over its end, into the next: d may not be a.
+    ``ahead`` as in `emit.step`, of `SOFTMAX`.
     """
     b, lanes, scratch = code.builder, code.lanes, code.base(0)
     kind, d, a, rows, width = code.args[1:6]
     largest, factors, place = code.base(6), code.base(7), code.args[8]
+    ahead = code.known(code.args[9], scratch, a)
     end = b.mul(rows, width)
 
-    def case(compute: Callable[[Vector, Vector], Vector]) -> Callable[[], None]:
+    def case(compute: Callable[[Vector, Vector], Vector], fetches: bool) -> Callable[[], None]:
         def emit() -> None:
             with code.loop(INT(0), end, width) as row, code.loop(INT(0), width, lanes.lanes) as j:
                 i, here = b.add(row, j), b.add(place, j)
+                if fetches:
+                    code.fetch(ahead, i, 1)
                 x = code.vector(scratch, a, i) - code.vector(largest, here)
                 lanes.store(flushed(compute(x, code.vector(factors, here))), code.at(scratch, d, i))
 
         return emit
 
-    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f), case(lambda x, f: x - f)])
+    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f, True), case(lambda x, f: x - f, False)])
 
 
 def column_sums(code: Code) -> None:

@@ -49,6 +49,10 @@ SMALLEST_TOTAL, LARGEST_TOTAL = 1e-26, 1e30
 1e-34, and no sum on the way was infinite."""
 SUMMED: tuple[str, ...] = ("exp.m", "abslog.m", "sqrt.m", "inv.m", "sigmoid.m", "tanh.m", "mish.m", "relu.m")
 """The elementwise instructions whose results can be added up without being stored, by number."""
+HEAVY = ("sqrt.m", "inv.m", "exp.m", "log.m", "abslog.m", "sigmoid.m", "tanh.m", "mish.m", "div.mm", "div.ms", "div.sm")
+"""The elementwise instructions that leave the memory time to bring what is taken next."""
+LINE = 16
+"""Numbers of float32 in a line of the cache."""
 _ZERO, _NAN = (ir.Constant(ir.DoubleType(), x) for x in (0.0, math.nan))
 
 
@@ -83,6 +87,21 @@ class Code:
     def vector(self, base: Value, *offsets: Value) -> Vector:
         """The vector there."""
         return self.lanes.load(self.at(base, *offsets))
+
+    def fetch(self, address: Value, start: Value, lines: int) -> None:
+        """Asks for so many lines of float32 numbers, ``start`` numbers behind the address, before they are needed; what
+        is not mapped does no harm."""
+        b, kind = self.builder, ir.IntType(32)
+        byte = ir.IntType(8).as_pointer()
+        prefetch = _FUNCTION(b.module, ir.FunctionType(ir.VoidType(), [byte, kind, kind, kind]), "llvm.prefetch.p0i8")
+        for line in range(lines):
+            place = b.add(address, b.mul(b.add(start, INT(line * LINE)), INT(4)))
+            b.call(prefetch, [b.inttoptr(place, byte), kind(0), kind(2), kind(1)])
+
+    def known(self, ahead: Value, scratch: Value, a: Value) -> Value:
+        """The address to `fetch` from; of an operand, which is at hand, where it is 0."""
+        b = self.builder
+        return b.select(b.icmp_signed("==", ahead, INT(0)), b.ptrtoint(self.at(scratch, a), INT), ahead)
 
     @contextmanager
     def loop(self, start: Value, stop: Value, step: int | Value = 1) -> Iterator[Value]:
@@ -147,9 +166,11 @@ def claimed(code: Code) -> Value:
 
 
 def step(code: Code) -> None:
-    """scratch, number, d, a, b, s, t, n: one of `STEPS` on n numbers; d may be a or b."""
+    """scratch, number, d, a, b, s, t, n, ahead: one of `STEPS` on n numbers; d may be a or b. If it is one of `HEAVY`,
+    what lies at the address ``ahead``, n numbers of float32, is asked for beside; 0: nothing."""
     scratch = code.base(0)
-    number, d, a, b, s, t, n = code.args[1:]
+    number, d, a, b, s, t, n, ahead = code.args[1:]
+    ahead = code.known(ahead, scratch, a)
 
     def case(name: str) -> Callable[[], None]:
         kernel = KERNELS[name]
@@ -158,6 +179,8 @@ def step(code: Code) -> None:
             lanes = code.lanes
             with code.loop(INT(0), n, _AT_ONCE * lanes.lanes) as i:
                 places = [code.builder.add(i, INT(u * lanes.lanes)) for u in range(_AT_ONCE)]
+                if name in HEAVY:
+                    code.fetch(ahead, i, _AT_ONCE * lanes.lanes // LINE)
                 results = []
                 for place in places:
                     x = code.vector(scratch, a, place)
@@ -172,10 +195,11 @@ def step(code: Code) -> None:
 
 
 def step_sum(code: Code) -> Value:
-    """scratch, number, a, n: the sum of the results of one of `SUMMED` on n > 0 numbers, in the order and the format in
-    which `total` first adds them up."""
+    """scratch, number, a, n, ahead: the sum of the results of one of `SUMMED` on n > 0 numbers, in the order and the
+    format in which `total` first adds them up; ``ahead`` as in `step`."""
     scratch = code.base(0)
-    number, a, n = code.args[1:]
+    number, a, n, ahead = code.args[1:]
+    ahead = code.known(ahead, scratch, a)
     result = code.variable(_ZERO)
 
     def case(name: str) -> Callable[[], None]:
@@ -186,7 +210,7 @@ def step_sum(code: Code) -> Value:
             return in_range(kernel.compute(x, x, _ZERO, _ZERO), kernel)
 
         def emit() -> None:
-            found = added(code, n, code.lanes, term)
+            found = added(code, n, code.lanes, term, ahead if name in HEAVY else None)
             code.builder.store(found if code.lanes.double else code.builder.fpext(found, ir.DoubleType()), result)
 
         return emit
@@ -252,8 +276,8 @@ def total(code: Code) -> Value:
     return code.builder.load(result)
 
 
-def added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -> Value:
-    """The sum of term(i), of these lanes, over all vectors below n."""
+def added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector], ahead: Value | None = None) -> Value:
+    """The sum of term(i), of these lanes, over all vectors below n; ``ahead`` as in `step`."""
     b, count = code.builder, code.lanes.lanes
     side = [code.variable(lanes.number(0.0).value) for _ in range(_SIDE_BY_SIDE)]
     block = _SIDE_BY_SIDE * count
@@ -263,6 +287,8 @@ def added(code: Code, n: Value, lanes: Lanes, term: Callable[[Value], Vector]) -
         b.store((Vector(lanes, b.load(variable)) + x).value, variable)
 
     with code.loop(INT(0), whole, block) as i:
+        if ahead is not None:
+            code.fetch(ahead, i, block // LINE)
         for u, variable in enumerate(side):
             grow(variable, term(b.add(i, INT(u * count))))
     with code.loop(whole, n, count) as i:

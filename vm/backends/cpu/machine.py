@@ -6,15 +6,17 @@ Every function works on one thread and releases the interpreter; threads take di
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from . import columns, emit, gram, join, moves
 from .emit import Code
@@ -28,8 +30,29 @@ STEP, TAKE, COPY_IN, COPY_OUT, TOTAL, MOMENTS, COLUMN_STATISTICS, COLUMN_STEP, C
 `STEP_SUM` is a `STEP` on one source and the sum of its result, which it need not store: its variant is the number of
 the step in `emit.SUMMED`, its indices are that of the sum in the table of totals and the variant of the `STEP`.
 """
+NOW, LATER = range(2)
+"""The variants of `TAKE`: it asks for the next tile itself, or leaves that to the next instruction that is `_heavy`."""
 
 _int, _real = types.int64, types.float64
+
+
+def coded(instructions: Iterable[tuple[int, ...]]) -> NDArray[np.int64]:
+    """The code, int64 ``[N, 7]``, with the variants of each `TAKE`: memory keeps up with what computes for long, and
+    only there does asking for the next tile cost nothing."""
+    code = np.array(list(instructions), np.int64)
+    variant = NOW
+    for line in code[::-1]:
+        if line[0] == TAKE:
+            line[1], variant = variant, NOW
+        elif _heavy(int(line[0]), int(line[1])):
+            variant = LATER
+    return code
+
+
+def _heavy(kind: int, variant: int) -> bool:
+    if kind in (STEP, STEP_SUM):
+        return (emit.STEPS if kind == STEP else emit.SUMMED)[variant] in emit.HEAVY
+    return kind == COLUMN_STATISTICS or (kind == COLUMN_STEP and variant == emit.SOFTMAX)
 
 
 def _generate(emitted: Callable[[Code], Any]) -> Any:
@@ -40,12 +63,12 @@ def _generate(emitted: Callable[[Code], Any]) -> Any:
     return codegen
 
 
-def _step(context: Any, scratch: Any, number: Any, d: Any, a: Any, b: Any, s: Any, t: Any, n: Any) -> Any:
-    return types.void(scratch, _int, _int, _int, _int, _real, _real, _int), _generate(emit.step)
+def _step(context: Any, scratch: Any, number: Any, d: Any, a: Any, b: Any, s: Any, t: Any, n: Any, ahead: Any) -> Any:
+    return types.void(scratch, _int, _int, _int, _int, _real, _real, _int, _int), _generate(emit.step)
 
 
-def _step_sum(context: Any, scratch: Any, number: Any, a: Any, n: Any) -> Any:
-    return types.float64(scratch, _int, _int, _int), _generate(emit.step_sum)
+def _step_sum(context: Any, scratch: Any, number: Any, a: Any, n: Any, ahead: Any) -> Any:
+    return types.float64(scratch, _int, _int, _int, _int), _generate(emit.step_sum)
 
 
 def _total(context: Any, scratch: Any, kind: Any, a: Any, b: Any, s: Any, n: Any) -> Any:
@@ -65,15 +88,35 @@ def _copy_out(context: Any, scratch: Any, a: Any, address: Any, n: Any) -> Any:
 
 
 def _column_statistics(
-    context: Any, scratch: Any, kind: Any, a: Any, rows: Any, width: Any, largest: Any, sums: Any, place: Any
+    context: Any,
+    scratch: Any,
+    kind: Any,
+    a: Any,
+    rows: Any,
+    width: Any,
+    largest: Any,
+    sums: Any,
+    place: Any,
+    ahead: Any,
 ) -> Any:
-    return types.void(scratch, _int, _int, _int, _int, largest, sums, _int), _generate(columns.column_statistics)
+    signature = types.void(scratch, _int, _int, _int, _int, largest, sums, _int, _int)
+    return signature, _generate(columns.column_statistics)
 
 
 def _column_step(
-    context: Any, scratch: Any, kind: Any, d: Any, a: Any, rows: Any, width: Any, largest: Any, factors: Any, place: Any
+    context: Any,
+    scratch: Any,
+    kind: Any,
+    d: Any,
+    a: Any,
+    rows: Any,
+    width: Any,
+    largest: Any,
+    factors: Any,
+    place: Any,
+    ahead: Any,
 ) -> Any:
-    signature = types.void(scratch, _int, _int, _int, _int, _int, largest, factors, _int)
+    signature = types.void(scratch, _int, _int, _int, _int, _int, largest, factors, _int, _int)
     return signature, _generate(columns.column_step)
 
 
@@ -127,7 +170,10 @@ def _fingerprint() -> str:
 
 def _make_run(fingerprint: str) -> Callable[..., None]:
     SUM, DEVIATIONS, MIN, MAX, WIDE_SUM = emit.SUM, emit.DEVIATIONS, emit.MIN, emit.MAX, emit.WIDE_SUM
-    SMALLEST_TOTAL, LARGEST_TOTAL = emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
+    HEAVY_STEPS, HEAVY_SUMS = (
+        sum(1 << i for i, name in enumerate(names) if name in emit.HEAVY) for names in (emit.STEPS, emit.SUMMED)
+    )
+    SOFTMAX, SMALLEST_TOTAL, LARGEST_TOTAL = emit.SOFTMAX, emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
 
     def run(
         counter: Any,
@@ -151,7 +197,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
         new_rows: int,
     ) -> None:
         fingerprint  # noqa: B018 - a part of the key under which numba caches this function
-        mode = flush_mode() if scratch.itemsize == 4 else 0
+        mode = flush_mode()
         while True:
             share = claimed(counter)
             if share >= last:
@@ -164,18 +210,27 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                     rows = min(tile_rows, end - row)
                     n = rows * width
                     offset = row * stride + jobs[j, COLUMN]
+                    if row + tile_rows < end:
+                        next_tile = tile_rows * stride
+                    elif j + 1 < shares[share + 1] and jobs[j + 1, LAYER] == layer:
+                        next_tile = jobs[j + 1, ROW] * stride + jobs[j + 1, COLUMN] - offset
+                    else:
+                        next_tile = 0
+                    ahead = 0
                     for k in range(len(code)):
                         kind, variant, x, y = code[k, 0], code[k, 1], code[k, 5], code[k, 6]
                         d, a, b = code[k, 2] * capacity, code[k, 3] * capacity, code[k, 4] * capacity
                         summed = kind == STEP_SUM
                         if summed:
-                            value = step_sum(scratch, variant, a, n)
+                            value = step_sum(scratch, variant, a, n, ahead)
+                            ahead = 0 if HEAVY_SUMS >> variant & 1 else ahead
                             if scratch.itemsize == 8 or SMALLEST_TOTAL <= abs(value) <= LARGEST_TOTAL:
                                 totals[j, x] += value
                                 continue
                         if kind == STEP or summed:
                             number, s, t = (y, 0, 0) if summed else (variant, x, y)
-                            step(scratch, number, d, a, b, scalars[s, layer], scalars[t, layer], n)
+                            step(scratch, number, d, a, b, scalars[s, layer], scalars[t, layer], n, ahead)
+                            ahead = 0 if HEAVY_STEPS >> number & 1 else ahead
                             if not summed:
                                 continue
                             variant, a, b = SUM, d, d
@@ -189,13 +244,18 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                             else:
                                 totals[j, x] = old + value
                         elif kind == TAKE:
-                            take(scratch, d, addresses[x, layer] + 4 * offset, n, tile_rows * stride)
+                            address = addresses[x, layer] + 4 * offset
+                            following = 0 if next_tile == 0 else address + 4 * next_tile
+                            ahead = following if variant == LATER else 0
+                            take(scratch, d, address, n, 0 if variant == LATER else following)
                         elif kind == COLUMN_STEP:
                             place = x * old_columns + old_place
-                            column_step(scratch, variant, d, a, rows, width, largest, factors, place)
+                            column_step(scratch, variant, d, a, rows, width, largest, factors, place, ahead)
+                            ahead = 0 if variant == SOFTMAX else ahead
                         elif kind == COLUMN_STATISTICS:
                             place = x * new_columns + new_place
-                            column_statistics(scratch, variant, a, rows, width, new_largest, new_sums, place)
+                            column_statistics(scratch, variant, a, rows, width, new_largest, new_sums, place, ahead)
+                            ahead = 0
                         elif kind == MOMENTS:
                             mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
                             spread = total(scratch, DEVIATIONS, a, a, mean, n)
@@ -212,8 +272,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                             place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
                             row_sums(scratch, a, rows, width, row_totals, place)
                     seen += n
-        if scratch.itemsize == 4:
-            set_mode(mode)
+        set_mode(mode)
 
     return run
 

@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from llvmlite import ir
 
-from .emit import Code
+from .emit import FLUSHES, LINE, Code
 from .kernels import flushed
 from .lanes import FLOAT, INT, Lanes, Value, Vector
 
 _AT_ONCE = 4
 """Vectors in one turn of a loop."""
-_LINE = 16
-"""Numbers of float32 in a line of the cache."""
-
-
-def _prefetch(builder: Any, pointer: Value) -> None:
-    """Asks for what lies there before it is needed; an address that is not mapped does no harm."""
-    byte, kind = ir.IntType(8).as_pointer(), ir.IntType(32)
-    full = "llvm.prefetch.p0i8"
-    known = builder.module.globals
-    if full not in known:
-        ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [byte, kind, kind, kind]), full)
-    builder.call(known[full], [builder.bitcast(pointer, byte), kind(0), kind(2), kind(1)])
 
 
 def take(code: Code) -> None:
-    """scratch, d, address, n, ahead: n float32 numbers of a segment, what is below the smallest normal number as 0.
-
-    So many numbers ``ahead`` lies what will be taken next.
-    """
+    """scratch, d, address, n, ahead: n float32 numbers of a segment, what is below the smallest normal number as 0;
+    ``ahead`` as in `emit.step`."""
     b, lanes, scratch = code.builder, code.lanes, code.base(0)
     d, address, n, ahead = code.args[1:]
+    ahead = code.known(ahead, scratch, d)
     source = b.inttoptr(address, ir.FloatType().as_pointer())
     narrow = Lanes(b, FLOAT, lanes.lanes)
 
     def clean(x: Vector) -> Vector:
         if not lanes.double:  # exp needs the low bits of a NaN to be 0, as they are in float64
             x = x.lanes.select(x.lanes.nan(x), math.nan, x)
-        return flushed(x)
+        return x if FLUSHES else flushed(x)
 
     def moved(x: Value) -> Value:
         return b.fpext(x, lanes.type) if lanes.double else x
@@ -50,8 +36,7 @@ def take(code: Code) -> None:
 
     most, whole = code.tail(n, _AT_ONCE * lanes.lanes), code.tail(n, lanes.lanes)
     with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as i:
-        for u in range(_AT_ONCE * lanes.lanes // _LINE):
-            _prefetch(b, code.at(source, b.add(i, ahead), INT(u * _LINE)))
+        code.fetch(ahead, i, _AT_ONCE * lanes.lanes // LINE)
         for u in range(_AT_ONCE):
             vector(b.add(i, INT(u * lanes.lanes)))
     with code.loop(most, whole, lanes.lanes) as i:

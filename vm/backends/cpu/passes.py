@@ -14,7 +14,7 @@ from ..order import needed, scheduled
 from ..values import Axes, Value
 from .emit import MAX, MIN, SUM, SUMMED
 from .layout import Layout
-from .machine import COLUMN_STEP, COPY_IN, STEP, STEP_SUM, TAKE, TOTAL
+from .machine import COLUMN_STEP, COPY_IN, NOW, STEP, STEP_SUM, TAKE, TOTAL, coded
 from .rules import AFFINE, COLUMNWISE, ELEMENTWISE, REDUCTIONS
 
 Total = tuple[int, tuple[int, ...]]
@@ -110,7 +110,7 @@ class Writer:
                 for instruction, variant, a, b, index in targets:
                     self._code.append((instruction, variant, 0, self._register[a], self._register[b], index, 0))
             self._free += sorted(self._register.pop(y) for y in read)
-        self._sweep.code = np.array(self._code, np.int64)
+        self._sweep.code = coded(self._code)
 
     def _ordered(self) -> list[int]:
         """What the targets take, in the order in which it is computed."""
@@ -143,7 +143,7 @@ class Writer:
         else:
             lying = whole(v)
             row = sweep.segments.setdefault((True, x) if lying else (False, v.index), len(sweep.segments))
-            self._code.append((COPY_IN if lying else TAKE, 0, d, 0, 0, row, 0))
+            self._code.append((COPY_IN if lying else TAKE, NOW, d, 0, 0, row, 0))
 
     def _take(self, x: int) -> int:
         if self._free:
