@@ -159,18 +159,22 @@ def test_totals_of_every_length(n, number):
 
 
 @pytest.mark.parametrize("number", [np.float64, np.float32])
-@pytest.mark.parametrize("shape", [(1, 5), (7, 3), (40, 17), (90, 33)])
+@pytest.mark.parametrize("shape", [(1, 5), (7, 3), (40, 17), (90, 33), (12, 150)])
 def test_columns_with_and_without_their_largest_element(shape, number):
-    """Σ exp(x - largest) and, of moderate elements, Σ exp(x), of tiles of all rows and of three rows."""
+    """Σ exp(x - largest) and, of moderate elements, Σ exp(x), of tiles of all rows, of three rows, and of one."""
     x = np.random.default_rng(0).normal(0, 1, shape).clip(-4, 4).astype(np.float32)
     wide, bound = x.astype(np.float64), 1e-14 if number is np.float64 else 1e-6
     take = (machine.TAKE, 0, 0, 0, 0, 0, 0)
     for variant, apart in ((columns.SHIFTED, wide.max(axis=0)), (columns.MODERATE, 0.0)):
         code = [take, (machine.COLUMN_STATISTICS, variant, 0, 0, 0, 0, 0)]
-        for rows in (shape[0], 3):
+        for rows in (shape[0], 3, 1):
             largest, sums = run(code, [x], number, tile_rows=rows)[1]
             np.testing.assert_array_equal(largest[: shape[1]], x.max(axis=0).astype(number))
             np.testing.assert_allclose(sums[: shape[1]], np.exp(wide - apart).sum(axis=0), rtol=bound)
+            broken = x.copy()
+            broken[shape[0] // 2, 1] = np.nan
+            sums = run(code, [broken], number, tile_rows=rows)[1][1]
+            assert np.flatnonzero(np.isnan(sums[: shape[1]])).tolist() == [1]
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30, 3e38])

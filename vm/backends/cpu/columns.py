@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from . import functions as fn
-from .emit import Code, added
+from .emit import LINE, Code, added
 from .kernels import flushed
 from .lanes import INT, Value, Vector
 
+_AT_ONCE = 4
+"""Vectors in one turn of a loop."""
 SHIFTED, MODERATE = range(2)
 """How the exponentials of a column are added up: as exp(element - the largest so far), or, where no element is beyond
 `MODERATES`, as they are, which saves an exponential wherever the largest is another one, and where jobs are joined."""
@@ -65,7 +67,48 @@ def column_statistics(code: Code) -> None:
             lanes.store(Vector(lanes, b.load(best)), code.at(largest, here))
             lanes.store(Vector(lanes, b.load(grown)), code.at(sums, here))
 
-    code.switch(kind, [shifted, moderate])
+    def of_one_row(sum_with: Callable[[Vector, Vector, Vector], Vector]) -> Callable[[], None]:
+        """The same digits, where a tile is one row: there is nothing to add up before the tables are."""
+
+        def at(j: Value) -> tuple[tuple[Vector, Value], tuple[Vector, Value]]:
+            here = b.add(place, j)
+            x, high, total = code.vector(scratch, a, j), code.vector(largest, here), code.vector(sums, here)
+            more = sum_with(x, high, total)
+            return (lanes.select(x > high, x, high), code.at(largest, here)), (more, code.at(sums, here))
+
+        return lambda: _side_by_side(code, width, ahead, at)
+
+    def with_shifted(x: Vector, high: Vector, total: Vector) -> Vector:
+        apart = x - high
+        e = fn.exp_below(0.0 - abs(apart))
+        return lanes.select(apart > 0.0, total * e + 1.0, total + e)
+
+    one_row = b.icmp_signed("==", rows, INT(1))
+    with b.if_else(one_row) as (then, otherwise):
+        with then:
+            code.switch(kind, [of_one_row(with_shifted), of_one_row(lambda x, _, total: total + fn.exp_normal(x))])
+        with otherwise:
+            code.switch(kind, [shifted, moderate])
+
+
+def _side_by_side(
+    code: Code, width: Value, ahead: Value | None, computed: Callable[[Value], Iterable[tuple[Vector, Value]]]
+) -> None:
+    """Computes and stores (vector, pointer) for all vectors of a row, some at once: they need not wait for each other.
+    ``ahead`` as in `emit.step`."""
+    b, lanes = code.builder, code.lanes
+    most = code.tail(width, _AT_ONCE * lanes.lanes)
+
+    def store(results: Iterable[tuple[Vector, Value]]) -> None:
+        for result, pointer in results:
+            lanes.store(result, pointer)
+
+    with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as j:
+        if ahead is not None:
+            code.fetch(ahead, j, _AT_ONCE * lanes.lanes // LINE)
+        store([r for u in range(_AT_ONCE) for r in computed(b.add(j, INT(u * lanes.lanes)))])
+    with code.loop(most, width, lanes.lanes) as j:
+        store(computed(j))
 
 
 def column_step(code: Code) -> None:
@@ -76,7 +119,7 @@ def column_step(code: Code) -> None:
     over its end, into the next: d may not be a.
     ``ahead`` as in `emit.step`, of `SOFTMAX`.
     """
-    b, lanes, scratch = code.builder, code.lanes, code.base(0)
+    b, scratch = code.builder, code.base(0)
     kind, d, a, rows, width = code.args[1:6]
     largest, factors, place = code.base(6), code.base(7), code.args[8]
     ahead = code.known(code.args[9], scratch, a)
@@ -84,12 +127,14 @@ def column_step(code: Code) -> None:
 
     def case(compute: Callable[[Vector, Vector], Vector], fetches: bool) -> Callable[[], None]:
         def emit() -> None:
-            with code.loop(INT(0), end, width) as row, code.loop(INT(0), width, lanes.lanes) as j:
-                i, here = b.add(row, j), b.add(place, j)
-                if fetches:
-                    code.fetch(ahead, i, 1)
-                x = code.vector(scratch, a, i) - code.vector(largest, here)
-                lanes.store(flushed(compute(x, code.vector(factors, here))), code.at(scratch, d, i))
+            with code.loop(INT(0), end, width) as row:
+
+                def at(j: Value) -> list[tuple[Vector, Value]]:
+                    i, here = b.add(row, j), b.add(place, j)
+                    x = code.vector(scratch, a, i) - code.vector(largest, here)
+                    return [(flushed(compute(x, code.vector(factors, here))), code.at(scratch, d, i))]
+
+                _side_by_side(code, width, b.add(ahead, b.mul(row, INT(4))) if fetches else None, at)
 
         return emit
 
