@@ -73,7 +73,7 @@ def test_grasp_is_the_product_with_the_whole_hessian():
 
         whole = hessian(loss)(flat)
         gradient = torch.func.grad(loss)(flat)
-    assert grasp(subject) == pytest.approx(float(-flat @ (whole @ gradient)), rel=1e-3)
+    assert grasp(subject) == pytest.approx(float((-flat @ (whole @ gradient)).detach()), rel=1e-3)
 
 
 @pytest.mark.parametrize("recipe", [MICRO, CELL], ids=["transformer", "convolutions"])
