@@ -248,6 +248,7 @@ def test_without_avx512_the_same_values(monkeypatch):
             found = apply(name, x, number)
             np.testing.assert_allclose(found, wanted[name, number], rtol=16 * np.finfo(number).eps, atol=0)
             assert not np.signbit(found[found == 0]).any()
+        np.testing.assert_array_equal(read(number) != 0, [False, False, True, False] * 20)
 
 
 def test_a_nan_anywhere_is_seen():
@@ -259,12 +260,19 @@ def test_a_nan_anywhere_is_seen():
         assert np.isnan(run(code, [x], totals=7)[0][[emit.SUM, emit.MIN, emit.MAX]]).all()
 
 
-def test_subnormal_elements_are_read_as_zero():
-    x = np.array([[1e-40, -1e-40, 1.2e-38, -0.0]], np.float32)
-    out = np.empty((1, 4))
-    run([(machine.TAKE, 0, 0, 0, 0, 0, 0), (machine.COPY_OUT, 0, 0, 0, 0, 1, 0)], [x], out=out)
-    np.testing.assert_array_equal(out[0] != 0, [False, False, True, False])
-    assert not np.signbit(out).any()
+TINY = np.array([[1e-40, -1e-40, 1.2e-38, -0.0] * 20], np.float32)
+
+
+def read(number) -> np.ndarray:
+    out = np.empty(TINY.shape, number)
+    run([(machine.TAKE, 0, 0, 0, 0, 0, 0), (machine.COPY_OUT, 0, 0, 0, 0, 1, 0)], [TINY], number, out=out)
+    return out[0]
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+def test_subnormal_elements_are_read_as_zero(number):
+    np.testing.assert_array_equal(read(number) != 0, [False, False, True, False] * 20)
+    assert not np.signbit(read(number)).any()
 
 
 def test_without_a_folder_to_write_to_it_is_compiled_in_memory(monkeypatch):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from . import functions as fn
-from .emit import LINE, Code, added
+from .emit import AT_ONCE, LINE, Code, added
 from .kernels import flushed
 from .lanes import INT, Value, Vector
 
-_AT_ONCE = 4
-"""Vectors in one turn of a loop."""
 SHIFTED, MODERATE = range(2)
 """How the exponentials of a column are added up: as exp(element - the largest so far), or, where no element is beyond
 `MODERATES`, as they are, which saves an exponential wherever the largest is another one, and where jobs are joined."""
@@ -97,16 +95,16 @@ def _side_by_side(
     """Computes and stores (vector, pointer) for all vectors of a row, some at once: they need not wait for each other.
     ``ahead`` as in `emit.step`."""
     b, lanes = code.builder, code.lanes
-    most = code.tail(width, _AT_ONCE * lanes.lanes)
+    most = code.tail(width, AT_ONCE * lanes.lanes)
 
     def store(results: Iterable[tuple[Vector, Value]]) -> None:
         for result, pointer in results:
             lanes.store(result, pointer)
 
-    with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as j:
+    with code.loop(INT(0), most, AT_ONCE * lanes.lanes) as j:
         if ahead is not None:
-            code.fetch(ahead, j, _AT_ONCE * lanes.lanes // LINE)
-        store([r for u in range(_AT_ONCE) for r in computed(b.add(j, INT(u * lanes.lanes)))])
+            code.fetch(ahead, j, AT_ONCE * lanes.lanes // LINE)
+        store([r for u in range(AT_ONCE) for r in computed(b.add(j, INT(u * lanes.lanes)))])
     with code.loop(most, width, lanes.lanes) as j:
         store(computed(j))
 

@@ -41,7 +41,8 @@ LOWEST = -FLOAT32_MAX
 _PLACE: Any = cgutils.alloca_once
 _FUNCTION: Any = cgutils.get_or_insert_function
 _UNROLLED = 4
-_AT_ONCE = 4
+AT_ONCE = 4
+"""Vectors in one turn of a loop."""
 _SIDE_BY_SIDE = 4
 """Sums of vectors that grow independently: one alone would wait for itself at every addition."""
 SMALLEST_TOTAL, LARGEST_TOTAL = 1e-26, 1e30
@@ -68,6 +69,7 @@ class Code:
         self.builder = builder
         self.args = args
         double = signature.args[0].dtype == types.float64
+        self.flushes = FLUSHES
         processor = Processor(FLUSHES and not double, has_avx512(context))
         self.lanes = Lanes(builder, DOUBLE if double else FLOAT, None, processor)
         self._context = context
@@ -177,10 +179,10 @@ def step(code: Code) -> None:
 
         def emit() -> None:
             lanes = code.lanes
-            with code.loop(INT(0), n, _AT_ONCE * lanes.lanes) as i:
-                places = [code.builder.add(i, INT(u * lanes.lanes)) for u in range(_AT_ONCE)]
+            with code.loop(INT(0), n, AT_ONCE * lanes.lanes) as i:
+                places = [code.builder.add(i, INT(u * lanes.lanes)) for u in range(AT_ONCE)]
                 if name in HEAVY:
-                    code.fetch(ahead, i, _AT_ONCE * lanes.lanes // LINE)
+                    code.fetch(ahead, i, AT_ONCE * lanes.lanes // LINE)
                 results = []
                 for place in places:
                     x = code.vector(scratch, a, place)

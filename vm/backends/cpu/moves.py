@@ -6,12 +6,9 @@ import math
 
 from llvmlite import ir
 
-from .emit import FLUSHES, LINE, Code
+from .emit import AT_ONCE, LINE, Code
 from .kernels import flushed
-from .lanes import FLOAT, INT, Lanes, Value, Vector
-
-_AT_ONCE = 4
-"""Vectors in one turn of a loop."""
+from .lanes import FLOAT, INT, Lanes, Processor, Value, Vector
 
 
 def take(code: Code) -> None:
@@ -21,12 +18,13 @@ def take(code: Code) -> None:
     d, address, n, ahead = code.args[1:]
     ahead = code.known(ahead, scratch, d)
     source = b.inttoptr(address, ir.FloatType().as_pointer())
-    narrow = Lanes(b, FLOAT, lanes.lanes)
+    converts = Processor(flushes=code.flushes and lanes.double)  # a conversion flushes, a mere move does not
+    narrow = Lanes(b, FLOAT, lanes.lanes, converts)
 
     def clean(x: Vector) -> Vector:
         if not lanes.double:  # exp needs the low bits of a NaN to be 0, as they are in float64
             x = x.lanes.select(x.lanes.nan(x), math.nan, x)
-        return x if FLUSHES else flushed(x)
+        return flushed(x)
 
     def moved(x: Value) -> Value:
         return b.fpext(x, lanes.type) if lanes.double else x
@@ -34,14 +32,14 @@ def take(code: Code) -> None:
     def vector(i: Value) -> None:
         lanes.store(Vector(lanes, moved(clean(narrow.load(code.at(source, i))).value)), code.at(scratch, d, i))
 
-    most, whole = code.tail(n, _AT_ONCE * lanes.lanes), code.tail(n, lanes.lanes)
-    with code.loop(INT(0), most, _AT_ONCE * lanes.lanes) as i:
-        code.fetch(ahead, i, _AT_ONCE * lanes.lanes // LINE)
-        for u in range(_AT_ONCE):
+    most, whole = code.tail(n, AT_ONCE * lanes.lanes), code.tail(n, lanes.lanes)
+    with code.loop(INT(0), most, AT_ONCE * lanes.lanes) as i:
+        code.fetch(ahead, i, AT_ONCE * lanes.lanes // LINE)
+        for u in range(AT_ONCE):
             vector(b.add(i, INT(u * lanes.lanes)))
     with code.loop(most, whole, lanes.lanes) as i:
         vector(i)
-    one = Lanes(b, FLOAT, 1)
+    one = Lanes(b, FLOAT, 1, converts)
     with code.loop(whole, n) as i:
         x = clean(one.filled(b.load(code.at(source, i))))
         scalar = b.extract_element(x.value, ir.IntType(32)(0))
