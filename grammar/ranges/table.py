@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from .span import Span
 
-ROOM = 1 << 18
-"""Values times contexts for which there is room at first: untouched memory costs nothing, growing does."""
+ROOM = 1 << 12
+"""Values times contexts for which there is room at first. Memory of the system is cleared when it is first touched, in
+pieces that can be large: much room would cost a single formula more than the rest of its analysis."""
 
 
 class Table:
