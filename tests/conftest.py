@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,12 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"PROXFORGE_DATA is not set to a folder with the official data files ({folder} does not exist)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _torch_keeps_its_threads() -> Iterator[None]:
+    """Nothing leaves torch with other threads than before: with more, all later tests fight for the cores."""
+    loaded = sys.modules.get("torch")
+    before = loaded and loaded.get_num_threads()
+    yield
+    assert loaded is None or loaded.get_num_threads() == before

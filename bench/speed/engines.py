@@ -108,9 +108,13 @@ def torch(workload: Workload, threads: int, compiled: bool = False) -> Prepared:
         programs.append(library.compile(whole, dynamic=False) if compiled else whole)
 
     def run() -> Means:
+        before = library.get_num_threads()
         library.set_num_threads(threads)
-        with library.inference_mode():
-            return np.array([float(f(arrays)) for f in programs])
+        try:
+            with library.inference_mode():
+                return np.array([float(f(arrays)) for f in programs])
+        finally:
+            library.set_num_threads(before)
 
     return Prepared(run, run)
 
@@ -148,9 +152,12 @@ def numexpr(workload: Workload, threads: int) -> Prepared:
     arguments = [[workload.data[i] for i in _used(t)] for t in workload.trees]
 
     def run() -> Means:
-        library.set_num_threads(threads)
-        pairs = zip(programs, arguments, strict=True)
-        return np.array([float(f(*xs).mean(dtype=np.float64)) for f, xs in pairs])
+        before = library.set_num_threads(threads)
+        try:
+            pairs = zip(programs, arguments, strict=True)
+            return np.array([float(f(*xs).mean(dtype=np.float64)) for f, xs in pairs])
+        finally:
+            library.set_num_threads(before)
 
     return Prepared(run, run)
 
