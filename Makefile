@@ -7,6 +7,9 @@ WORKERS ?= auto
 PYTHON  ?= $(shell for python in python3.11 python3; do \
   $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# what is imported is compiled once, not again in each of the hundred processes that the tests start
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -23,7 +26,9 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	@echo "installing into $(VENV): about a minute, without the downloads"
 	"$(PYTHON)" -m venv "$(VENV)"
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	  "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
+	@# pip would compile on one core, and all of it; files that this Python cannot read are left alone, as pip leaves them
+	-@"$(BIN)/python" -m compileall -qq -j 0 -x '/(transformers|torch/testing|tests)/' "$(VENV)"/lib/python*/site-packages
 	touch "$@"
 
 demo: $(STAMP)  ## collect, search and rank on the embedded benchmark (five minutes at most on two cores)

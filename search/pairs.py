@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..vm.jit import kept
+
 Array = NDArray[np.float64]
 
 
@@ -46,14 +48,5 @@ def _compiled() -> Callable[[Array, Array, Array, Array, Array], None]:
 
     table: Any = numba.types.float64[:, ::1]
     given: Any = numba.types.Array(numba.types.float64, 2, "C", readonly=True)  # any is taken
-    compiler: Any = numba.njit
-    for keep in (True, False):
-        try:  # whole numbers add up to the same in any order, so the sums may be vectors
-            made: Callable[..., None] = compiler(
-                [(given, given, table, table, table)], cache=keep, nogil=True, error_model="numpy", fastmath={"reassoc"}
-            )(_count)
-            return made
-        except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full
-            if not keep:
-                raise
-    raise AssertionError
+    signature = (given, given, table, table, table)
+    return kept(_count, signature, fastmath={"reassoc"})  # whole numbers add up to the same in any order

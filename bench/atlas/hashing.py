@@ -9,6 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ...vm.jit import kept
+
 Words = NDArray[np.uint64]
 
 _IV = np.array(
@@ -63,48 +65,50 @@ def keys(digests: Words) -> NDArray[np.uint64]:
     return digests[:, 0].byteswap()
 
 
+@numba.njit
+def _turned(x: Any, by: int) -> Any:
+    return (x >> np.uint64(by)) | (x << np.uint64(64 - by))
+
+
+@numba.njit
+def _mixed(a: Any, b: Any, c: Any, d: Any, x: Any, y: Any) -> Any:
+    a = a + b + x
+    d = _turned(d ^ a, 32)
+    c = c + d
+    b = _turned(b ^ c, 24)
+    a = a + b + y
+    d = _turned(d ^ a, 16)
+    c = c + d
+    return a, _turned(b ^ c, 63), c, d
+
+
+def _run(first: Any, prefix: int, given: Any, length: int, out: Any) -> None:
+    message = np.empty(BLOCK, np.uint8)
+    m = message.view(np.uint64)
+    h0, h1 = _IV[0] ^ np.uint64(0x01010000 ^ SIZE), _IV[1]
+    for p in range(len(given)):
+        message[:] = first
+        for i in range(length - prefix):
+            message[prefix + i] = given[p, i]
+        v0, v1, v2, v3, v4, v5, v6, v7 = h0, h1, _IV[2], _IV[3], _IV[4], _IV[5], _IV[6], _IV[7]
+        v8, v9, v10, v11, v12, v13, v14, v15 = (
+            _IV[0], _IV[1], _IV[2], _IV[3], _IV[4] ^ np.uint64(length), _IV[5], ~_IV[6], _IV[7],
+        )  # fmt: skip
+        for r in range(12):
+            s = _SIGMA[r]
+            v0, v4, v8, v12 = _mixed(v0, v4, v8, v12, m[s[0]], m[s[1]])
+            v1, v5, v9, v13 = _mixed(v1, v5, v9, v13, m[s[2]], m[s[3]])
+            v2, v6, v10, v14 = _mixed(v2, v6, v10, v14, m[s[4]], m[s[5]])
+            v3, v7, v11, v15 = _mixed(v3, v7, v11, v15, m[s[6]], m[s[7]])
+            v0, v5, v10, v15 = _mixed(v0, v5, v10, v15, m[s[8]], m[s[9]])
+            v1, v6, v11, v12 = _mixed(v1, v6, v11, v12, m[s[10]], m[s[11]])
+            v2, v7, v8, v13 = _mixed(v2, v7, v8, v13, m[s[12]], m[s[13]])
+            v3, v4, v9, v14 = _mixed(v3, v4, v9, v14, m[s[14]], m[s[15]])
+        out[p, 0] = h0 ^ v0 ^ v8
+        out[p, 1] = h1 ^ v1 ^ v9
+
+
 @cache
 def _compiled() -> Any:
-    iv, sigma = _IV, _SIGMA
-
-    @numba.njit
-    def turned(x: Any, by: int) -> Any:
-        return (x >> np.uint64(by)) | (x << np.uint64(64 - by))
-
-    @numba.njit
-    def mixed(a: Any, b: Any, c: Any, d: Any, x: Any, y: Any) -> Any:
-        a = a + b + x
-        d = turned(d ^ a, 32)
-        c = c + d
-        b = turned(b ^ c, 24)
-        a = a + b + y
-        d = turned(d ^ a, 16)
-        c = c + d
-        return a, turned(b ^ c, 63), c, d
-
-    def run(first: Any, prefix: int, given: Any, length: int, out: Any) -> None:
-        message = np.empty(BLOCK, np.uint8)
-        m = message.view(np.uint64)
-        h0, h1 = iv[0] ^ np.uint64(0x01010000 ^ SIZE), iv[1]
-        for p in range(len(given)):
-            message[:] = first
-            for i in range(length - prefix):
-                message[prefix + i] = given[p, i]
-            v0, v1, v2, v3, v4, v5, v6, v7 = h0, h1, iv[2], iv[3], iv[4], iv[5], iv[6], iv[7]
-            v8, v9, v10, v11, v12, v13, v14, v15 = (
-                iv[0], iv[1], iv[2], iv[3], iv[4] ^ np.uint64(length), iv[5], ~iv[6], iv[7],
-            )  # fmt: skip
-            for r in range(12):
-                s = sigma[r]
-                v0, v4, v8, v12 = mixed(v0, v4, v8, v12, m[s[0]], m[s[1]])
-                v1, v5, v9, v13 = mixed(v1, v5, v9, v13, m[s[2]], m[s[3]])
-                v2, v6, v10, v14 = mixed(v2, v6, v10, v14, m[s[4]], m[s[5]])
-                v3, v7, v11, v15 = mixed(v3, v7, v11, v15, m[s[6]], m[s[7]])
-                v0, v5, v10, v15 = mixed(v0, v5, v10, v15, m[s[8]], m[s[9]])
-                v1, v6, v11, v12 = mixed(v1, v6, v11, v12, m[s[10]], m[s[11]])
-                v2, v7, v8, v13 = mixed(v2, v7, v8, v13, m[s[12]], m[s[13]])
-                v3, v4, v9, v14 = mixed(v3, v4, v9, v14, m[s[14]], m[s[15]])
-            out[p, 0] = h0 ^ v0 ^ v8
-            out[p, 1] = h1 ^ v1 ^ v9
-
-    return numba.njit(nogil=True)(run)
+    given, length = numba.types.uint8, numba.types.int64
+    return kept(_run, (given[::1], length, given[:, ::1], length, numba.types.uint64[:, ::1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -42,8 +43,10 @@ def atlases(source, tmp_path_factory):
     return made
 
 
-def enumerated(space, pool):
-    """Canonical hash -> (layer reduction, Score, genotypes) of all that compiles, made one by one."""
+@cache
+def enumerated(*of):
+    """Of a tree space, canonical hash -> (layer reduction, Score, genotypes) of all that compiles, made one by one."""
+    space, pool = TreeSpace(*of), canonical_pool()
     found = {}
     branch = (space.inputs, *(space.unary,) * space.unaries)
     for genes in product(*branch * space.branches, *(space.binary,) * (space.branches - 1)):
@@ -54,16 +57,16 @@ def enumerated(space, pool):
         base = mean.args[0] if mean.op.name == "neg" else mean
         other = pool.apply(OPS["layer_sum"], base.args[0])
         for layer, root in enumerate((mean, other if base is mean else pool.apply(OPS["neg"], other))):
-            if refusals([root])[0] is None:
-                layer, root, many = found.get(root.digest, (layer, root, 0))
-                found[root.digest] = layer, root, many + 1
-    return found
+            layer, root, many = found.get(root.digest, (layer, root, 0))
+            found[root.digest] = layer, root, many + 1
+    refused = refusals([root for _, root, _ in found.values()])
+    return {digest: made for (digest, made), error in zip(found.items(), refused, strict=True) if error is None}
 
 
 @pytest.mark.parametrize("name", small.SPACES)
 def test_every_program_is_there_with_its_genotypes(name, atlases):
     atlas = atlases[name]
-    wanted = enumerated(atlas.space, canonical_pool())
+    wanted = enumerated(*small.SPACES[name])
     for layer, programs in enumerate(atlas.programs):
         mine = dict(zip(programs["key"].tolist(), programs["many"].tolist(), strict=True))
         keys = {int.from_bytes(d[:8], "big"): many for d, (at, _, many) in wanted.items() if at == layer}
@@ -78,7 +81,7 @@ def rounding(scores):
 @pytest.mark.parametrize("name", small.SPACES)
 def test_every_program_is_ranked_as_the_reference_ranks_it(name, atlases, source):
     atlas = atlases[name]
-    wanted = enumerated(atlas.space, canonical_pool())
+    wanted = enumerated(*small.SPACES[name])
     roots = [root for _, root, _ in wanted.values()]
     places = [atlas.lookup(digest) for digest in wanted]
     skipped = 0

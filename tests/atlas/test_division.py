@@ -10,7 +10,6 @@ from proxforge.bench.atlas.ranks import CONSTANT, LEFT_OUT, NONFINITE, OK
 from proxforge.bench.atlas.store import Atlas
 from proxforge.bench.atlas.task import Task
 from proxforge.bench.atlas.verify import verify
-from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.text import text
 from proxforge.search.correlation import kendall_many, settled
 from proxforge.search.spaces import TreeSpace
@@ -20,7 +19,7 @@ from proxforge.vm.result import Status
 from . import small
 from .test_atlas import enumerated, rounding
 
-OPS = ("neg", "square", "sum", "min", "identity", "/", "-", "dot")
+SPACE = (("fc1.w", "fc1.g"), ("neg", "square", "sum", "min", "identity", "/", "-", "dot"))
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,12 @@ def source():
 @pytest.fixture(scope="module")
 def atlas(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("division") / "a"
-    space = TreeSpace(("fc1.w", "fc1.g"), OPS)
-    small.build(folder, Task(source, small.targets(), small.SPLIT, space, {"benchmark": "small"}))
+    small.build(folder, Task(source, small.targets(), small.SPLIT, TreeSpace(*SPACE), {"benchmark": "small"}))
     return Atlas(folder)
 
 
 def test_every_program_is_there_and_ranked_as_the_reference_ranks_it(atlas, source):
-    wanted = enumerated(atlas.space, canonical_pool())
+    wanted = enumerated(*SPACE)
     for layer, programs in enumerate(atlas.programs):
         mine = dict(zip(programs["key"].tolist(), programs["many"].tolist(), strict=True))
         assert mine == {int.from_bytes(d[:8], "big"): many for d, (at, _, many) in wanted.items() if at == layer}

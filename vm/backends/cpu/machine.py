@@ -12,12 +12,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ...jit import kept
 from . import columns, emit, gram, join, moves
 from .emit import Code
 from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
@@ -297,11 +297,7 @@ def _signatures(number: Any) -> dict[str, Any]:
 
 
 def compiled(name: str, double: bool = True) -> Any:
-    """``run``, `gram` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread.
-
-    numba keeps what it compiles beside this file, or else in the user's cache folder; where neither can be written, it
-    is compiled again in every process.
-    """
+    """``run``, `gram` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread."""
     with _LOCK:
         return _compiled(name, double)
 
@@ -310,10 +306,4 @@ def compiled(name: str, double: bool = True) -> Any:
 def _compiled(name: str, double: bool) -> Any:
     make = {"run": _make_run, **join.MAKERS, **gram.MAKERS}[name]
     signature = _signatures(types.float64 if double else types.float32)[name]
-    for keep in (True, False):
-        try:
-            return numba.njit([signature], nogil=True, error_model="numpy", cache=keep)(make(_fingerprint()))
-        except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full
-            if not keep:
-                raise
-    raise AssertionError
+    return kept(make(_fingerprint()), signature)
