@@ -10,8 +10,6 @@ of it. That matters where scores are as near to each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numba
@@ -38,54 +36,49 @@ SETTLED = 2e-12
 """Scores that differ by more, relative to the larger one, are different to twelve digits."""
 
 
-@cache
-def doubts() -> tuple[Callable[..., bool], Callable[..., bool]]:
-    """`open_to` and `close`."""
-    jit = numba.njit(nogil=True, error_model="numpy")
-
-    @jit
-    def open_to(over: Any, score: Any, member: Any) -> bool:
-        """Whether a status hangs on networks that may be infinite, ``over``: no other one of their part is for sure."""
-        for p in range(len(member)):
-            may, sure = False, False
-            for n in range(len(over)):
-                if member[p, n]:
-                    finite = abs(score[n]) < np.inf
-                    may |= over[n] and finite
-                    sure |= not finite
-            if may and not sure:
-                return True
-        return False
-
-    @jit
-    def largest(score: Any, lost: Any) -> tuple[float, float]:
-        """Of finite scores."""
-        top, most = 0.0, 0.0
-        for n in range(len(lost)):
-            if abs(score[n]) < np.inf:
-                top = max(top, abs(score[n]))
-                most = max(most, lost[n])
-        return top, most
-
-    @jit
-    def close(score: Any, lost: Any, starts: Any, apart: float, ties: bool) -> bool:
-        """Whether two of the sums over the layers ``score`` known but for ``lost``, or of the means over them, are as
-        near to each other, or to ``apart`` of their size, ``ties`` included; or what is lost counts beside the
-        largest."""
-        top, most = largest(score, lost)
-        if most > COUNTS * top:
+@numba.njit(nogil=True, error_model="numpy")
+def open_to(over: Any, score: Any, member: Any) -> bool:
+    """Whether a status hangs on networks that may be infinite, ``over``: no other one of their part is for sure."""
+    for p in range(len(member)):
+        may, sure = False, False
+        for n in range(len(over)):
+            if member[p, n]:
+                finite = abs(score[n]) < np.inf
+                may |= over[n] and finite
+                sure |= not finite
+        if may and not sure:
             return True
-        for i in range(len(lost)):
-            for j in range(i):
-                if lost[i] + lost[j] == 0.0 or not (abs(score[i]) < np.inf and abs(score[j]) < np.inf):
-                    continue
-                m, n = starts[i + 1] - starts[i], starts[j + 1] - starts[j]
-                for x, y, less in (
-                    (score[i], score[j], lost[i] + lost[j]),
-                    (score[i] / m, score[j] / n, lost[i] / m + lost[j] / n),
-                ):
-                    if (ties or x != y) and abs(x - y) <= less + apart * max(abs(x), abs(y)):
-                        return True
-        return False
+    return False
 
-    return open_to, close
+
+@numba.njit(nogil=True, error_model="numpy")
+def _largest(score: Any, lost: Any) -> tuple[float, float]:
+    """Of finite scores."""
+    top, most = 0.0, 0.0
+    for n in range(len(lost)):
+        if abs(score[n]) < np.inf:
+            top = max(top, abs(score[n]))
+            most = max(most, lost[n])
+    return top, most
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def close(score: Any, lost: Any, starts: Any, apart: float, ties: bool) -> bool:
+    """Whether two of the sums over the layers ``score`` known but for ``lost``, or of the means over them, are as
+    near to each other, or to ``apart`` of their size, ``ties`` included; or what is lost counts beside the
+    largest."""
+    top, most = _largest(score, lost)
+    if most > COUNTS * top:
+        return True
+    for i in range(len(lost)):
+        for j in range(i):
+            if lost[i] + lost[j] == 0.0 or not (abs(score[i]) < np.inf and abs(score[j]) < np.inf):
+                continue
+            m, n = starts[i + 1] - starts[i], starts[j + 1] - starts[j]
+            for x, y, less in (
+                (score[i], score[j], lost[i] + lost[j]),
+                (score[i] / m, score[j] / n, lost[i] / m + lost[j] / n),
+            ):
+                if (ties or x != y) and abs(x - y) <= less + apart * max(abs(x), abs(y)):
+                    return True
+    return False

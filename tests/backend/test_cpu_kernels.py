@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numba
@@ -273,39 +271,6 @@ def read(number) -> np.ndarray:
 def test_subnormal_elements_are_read_as_zero(number):
     np.testing.assert_array_equal(read(number) != 0, [False, False, True, False] * 20)
     assert not np.signbit(read(number)).any()
-
-
-def test_without_a_folder_to_write_to_it_is_compiled_in_memory(monkeypatch):
-    tried = []
-    original = numba.njit
-
-    def njit(*args, cache, **options):
-        tried.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return original(*args, **options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-    join = machine._compiled.__wrapped__("join", True)
-    out = np.empty((1, 1))
-    join(np.zeros((1, 10), np.int64), np.array([emit.SUM]), np.array([[3.0]]), out)
-    assert (tried, out[0, 0]) == ([True, False], 3.0)
-
-
-def test_what_is_compiled_is_kept_for_the_next_process(tmp_path: Path):
-    code = (
-        "from proxforge.vm.backends.cpu import machine; f = machine.compiled('join');"
-        "print(sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values()))"
-    )
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
-    root = Path(__file__).parents[2]
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
-        )
-        for _ in range(2)
-    ]
-    assert [r.stdout.split() for r in runs] == [["0", "1"], ["1", "0"]]
 
 
 def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: Path):
