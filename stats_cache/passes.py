@@ -7,7 +7,7 @@ were.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -259,11 +259,16 @@ def normalising(model: nn.Module, by_batch: bool) -> Iterator[None]:
             norm.running_mean, norm.running_var = mean, variance
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Inside, torch computes on one thread, so that sums are made in one order; afterwards on as many as before."""
+    return on_threads(1)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes on so many threads; afterwards on as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

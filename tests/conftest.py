@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded; pytest-xdist runs one process per core
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 
 # the same examples in every run (--hypothesis-seed tries others), and no failure because a machine is busy
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -31,8 +32,7 @@ def data_dir() -> Path:
 
 @pytest.fixture(autouse=True)
 def _torch_keeps_its_threads() -> Iterator[None]:
-    """Nothing leaves torch with other threads than before: with more, all later tests fight for the cores."""
-    loaded = sys.modules.get("torch")
-    before = loaded and loaded.get_num_threads()
+    """Nothing leaves torch with other threads than it began with: with more, all later tests fight for the cores."""
     yield
-    assert loaded is None or loaded.get_num_threads() == before
+    torch = sys.modules.get("torch")
+    assert torch is None or torch.get_num_threads() == THREADS

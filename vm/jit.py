@@ -15,14 +15,12 @@ def kept(function: Callable[..., None], signature: Any, **options: Any) -> Calla
     """
     import numba
 
-    compiler: Any = numba.njit
-    for keep in (True, False):
-        try:
-            made: Callable[..., None] = compiler([signature], nogil=True, error_model="numpy", cache=keep, **options)(
-                function
-            )
-            return made
-        except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full
-            if not keep:
-                raise
-    raise AssertionError
+    def compiled(keep: bool) -> Callable[..., None]:
+        compiler = numba.njit([signature], nogil=True, error_model="numpy", cache=keep, **options)
+        made: Callable[..., None] = compiler(function)
+        return made
+
+    try:
+        return compiled(True)
+    except (RuntimeError, OSError):  # numba finds no folder that it may write to, or the disk is full
+        return compiled(False)

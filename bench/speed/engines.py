@@ -89,6 +89,8 @@ def torch(workload: Workload, threads: int, compiled: bool = False) -> Prepared:
     """torch, float32, eager or compiled, program by program."""
     import torch as library
 
+    from ...stats_cache.passes import on_threads
+
     table: dict[str, Function] = {
         "exp": library.exp,
         "logabs": lambda x: library.log(library.abs(x)),
@@ -108,13 +110,8 @@ def torch(workload: Workload, threads: int, compiled: bool = False) -> Prepared:
         programs.append(library.compile(whole, dynamic=False) if compiled else whole)
 
     def run() -> Means:
-        before = library.get_num_threads()
-        library.set_num_threads(threads)
-        try:
-            with library.inference_mode():
-                return np.array([float(f(arrays)) for f in programs])
-        finally:
-            library.set_num_threads(before)
+        with on_threads(threads), library.inference_mode():
+            return np.array([float(f(arrays)) for f in programs])
 
     return Prepared(run, run)
 
