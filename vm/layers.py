@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,9 +25,17 @@ def fact_table(source: Source, networks: Sequence[int]) -> Array:
 
 
 def bounds(counts: Sequence[int]) -> tuple[NDArray[np.intp], Array]:
-    """Where each network's layers begin among all layers, and how many they are, both ``[A]``."""
+    """Where each network's layers begin among all layers, and how many they are, both ``[A]``, not to be changed."""
+    return _bounds(tuple(counts))
+
+
+@lru_cache(64)
+def _bounds(counts: tuple[int, ...]) -> tuple[NDArray[np.intp], Array]:
     ends = np.cumsum(np.asarray(counts, np.intp))
-    return np.concatenate((np.zeros(1, np.intp), ends[:-1])), np.asarray(counts, np.float64)
+    found = np.concatenate((np.zeros(1, np.intp), ends[:-1])), np.asarray(counts, np.float64)
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def _sum(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
@@ -71,17 +80,30 @@ def by_register(rows: Mapping[int, int]) -> Indices:
     return found
 
 
-def finish(program: Program, scalars: Array, rows: Indices, counts: Sequence[int], facts: Array) -> Array:
+def _limited(values: Array, rows: Indices, table: Array) -> None:
+    table[rows] = in_range(values)
+
+
+def finish(
+    program: Program,
+    scalars: Array,
+    rows: Indices,
+    counts: Sequence[int],
+    facts: Array,
+    limited: Callable[[Array, Indices, Array], None] = _limited,
+) -> Array:
     """Scores ``[P, A]`` from the Scalar registers after the layers' part.
 
     ``scalars``: float64 ``[S, T]``, layers of all networks in order; ``rows``: of each Scalar register that the rest
     reads the row of these, see `by_register`. ``counts``: layers per network ``[A]``. ``facts``: float64 ``[fact, A]``.
-    Instructions of one kind that do not wait for each other are one step.
+    Instructions of one kind that do not wait for each other are one step. ``limited``: writes values in float32's range
+    to rows of a table.
     """
     starts, length = bounds(counts)
-    if program not in _KNOWN_STEPS:
-        _KNOWN_STEPS[program] = _steps(program)
-    steps, outputs = _KNOWN_STEPS[program]
+    known = _KNOWN_STEPS.get(program)
+    if known is None:
+        known = _KNOWN_STEPS[program] = _steps(program)
+    steps, outputs = known
     values = np.empty((len(program) - program.split, len(length)))
     with np.errstate(all="ignore"):
         for code, places, first, second in steps:
@@ -91,10 +113,10 @@ def finish(program: Program, scalars: Array, rows: Indices, counts: Sequence[int
             elif opcode.op is None:
                 values[places] = np.asarray(program.constants)[first, None]
             elif opcode.operands == (Kind.SCALAR,):
-                values[places] = in_range(layer_op(opcode.op)(scalars[rows[first]], starts, length))
+                limited(layer_op(opcode.op)(scalars[rows[first]], starts, length), places, values)
             else:
                 operands = (values[v] for v in (first, second)[: len(opcode.operands)])
-                values[places] = in_range(np.asarray(opcode.op.reference(*operands)))
+                limited(np.asarray(opcode.op.reference(*operands)), places, values)
     return np.asarray(values[outputs])
 
 

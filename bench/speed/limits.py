@@ -132,6 +132,6 @@ def _sweep(
     totals, sums = np.zeros((len(jobs), 2)), [np.zeros(columns + PAD), np.zeros(rows + PAD)]
     run = machine.compiled("run", number is np.float64)
     return lambda: run(
-        np.zeros(1, np.int64), 1, np.array([0, len(jobs)]), jobs, code, scratch, capacity, addresses, np.ones((1, 1)),
-        totals, tables[0], tables[1], 0, tables[2], tables[3], 0, *sums, 0,
+        np.zeros(1, np.int64), np.zeros(2, np.int64), 1, np.array([0, len(jobs)]), jobs, code, scratch, capacity,
+        addresses, np.ones((1, 1)), totals, tables[0], tables[1], 0, tables[2], tables[3], 0, *sums, 0,
     )  # fmt: skip

@@ -28,6 +28,8 @@ REMEMBERED = 1 << 27
 """Bytes of totals that later programs may ask for again."""
 MEMORY = 1 << 28
 """Bytes of intermediate results of the layers that are worked on together."""
+LITTLE = 1 << 22
+"""Bytes that nobody looks for."""
 COPIES_TO_RESULTS = 2
 """Copies of segments may take so many times as much."""
 
@@ -76,9 +78,8 @@ class CpuBackend:
                 left.setdefault(what, []).append(arrays)
         for what, parts in left.items():
             made.remembered.keep(what, tuple(np.concatenate(p) for p in zip(*parts, strict=True)))
-        return finish(program, scalars, made.registers, self._counts, self._facts), scalars[
-            [made.rows[i] for i in keep]
-        ]
+        scores = finish(program, scalars, made.registers, self._counts, self._facts, compiled("limited"))
+        return scores, scalars[[made.rows[i] for i in keep]]
 
     @property
     def recalled(self) -> int:
@@ -97,6 +98,8 @@ class CpuBackend:
         step = len(self._segments.places)
         needed = sum(s.bytes(self._segments.layout(s.axes, 0, step)) for sweeps in made.passes for s in sweeps)
         needed += self._segments.copied(program.statistics) // COPIES_TO_RESULTS
+        if needed <= LITTLE:
+            return step
         memory = min(MEMORY, SHARE / COPIES_TO_RESULTS * room())
         while needed > memory and step > 1:
             step, needed = -(-step // 2), -(-needed // 2)

@@ -162,11 +162,6 @@ def _mode(builder: Any, name: str, place: Value) -> None:
     builder.call(function, [builder.bitcast(place, kind)])
 
 
-def claimed(code: Code) -> Value:
-    """counter: its first number, which becomes one more; no two threads are given the same."""
-    return code.builder.atomic_rmw("add", code.base(0), INT(1), "monotonic")
-
-
 def step(code: Code) -> None:
     """scratch, number, d, a, b, s, t, n, ahead: one of `STEPS` on n numbers; d may be a or b. If it is one of `HEAVY`,
     what lies at the address ``ahead``, n numbers of float32, is asked for beside; 0: nothing."""

@@ -14,6 +14,7 @@ from ..values import Axes, Value
 from . import sums
 from .emit import DEVIATIONS, MAX, MEAN, MIN, PAD, SUM
 from .layout import Ints, Layout
+from .machine import compiled
 from .memory import Arrays, What
 from .passes import Sweep, whole
 from .plan import Plan, bound_of
@@ -110,7 +111,7 @@ class Group:
                 else self._table[totals]
                 for totals in values.totals
             ]
-        self.scalars[values.rows] = in_range(values.rule.value(*found, self._counts(values.counted)))
+        compiled("limited")(values.rule.value(*found, self._counts(values.counted)), values.rows, self.scalars)
 
     def _sums(self, added: Together) -> Array:
         """The sums that are wanted, ``[W, T]``."""
@@ -121,10 +122,8 @@ class Group:
         table[:start] = self._table[added.totals]
         for row, x in enumerate(added.single, start):
             table[row] = self.sum(x, x)
-        for function, places, operands in added.steps:
-            table[places] = function(*(table[rows] for rows in operands))
-        if added.unsure.values:
-            self._unsure.append((added.unsure, table[added.unsure.rows]))
+        compiled("added_up")(added.steps, table)
+        self._unsure.append((added.unsure, table))
         return np.asarray(table[added.wanted])
 
     def _compute(self, i: int, v: Value) -> None:
@@ -194,8 +193,9 @@ class Group:
 
     def _doubted(self) -> bool:
         """Whether an element of what was believed may be out of range."""
-        for unsure, sums_ in self._unsure:
-            if (unsure.shrinking & _small(sums_, self._counts(unsure.counted))).any():
+        for unsure, table in self._unsure:
+            counts = self._counts(unsure.counted) if unsure.counted else table[:0]
+            if compiled("small")(table, unsure.rows, counts, SMALLEST):
                 return True
             if any(self._beyond(x).any() for x in unsure.growing):
                 return True
@@ -370,4 +370,4 @@ def _small(total: Array, count: Array) -> Any:
 def _stacked(rows: Iterable[Array]) -> Array:
     """Rows ``[T]`` as a table; `numpy.stack` takes five times as long for short ones."""
     found = list(rows)
-    return np.concatenate(found).reshape(len(found), -1)
+    return np.concatenate(found).reshape(len(found), -1) if len(found) > 1 else found[0].reshape(1, -1)

@@ -18,14 +18,17 @@ Ints = NDArray[np.int64]
 
 LAYER, ROW, ROW_END, COLUMN, WIDTH, COLUMNS, TILE_ROWS, NEW_COLUMNS, OLD_COLUMNS, NEW_ROWS = range(10)
 """The numbers of a job: place of its layer in the group, its rows, first column and width, columns of the segment, rows
-of a tile, and where its part of the tables of columns and rows begins."""
+of a tile, and where its part of the tables of columns and rows begins. Some jobs have their part of the tables of
+columns in common, see `Layout.groups`."""
 
 WIDEST = 1536
 """Elements of a tile at most, as far as float64 goes; twice as many of float32."""
 TYPICAL = 1024
-JOBS, JOB, LARGE_JOB = 4, 1 << 15, 1 << 17
-"""A segment is so many jobs, of elements within these bounds: so few that threads share a large segment, so many that
-joining what they leave is nothing."""
+JOBS, JOB, LARGE_JOB = 16, 1 << 13, 1 << 15
+"""A segment is so many jobs, of elements within these bounds: so many that threads share a small segment evenly even
+where one is slower, so few that joining what they leave is nothing."""
+TOGETHER = 4
+"""So many jobs have one table of columns: clearing and joining more of them would take its time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,8 @@ class Layout:
 
     ``rows``, ``columns``: int64 ``[T]``. ``jobs``: int64 ``[J, 10]``, see `machine`, those of a layer in a row.
     ``elements``, ``old_columns``, ``old_rows``: where each layer begins ``[T + 1]`` in a table of elements, of columns,
-    of rows. ``new_columns``, ``new_rows``: the sizes of the tables by job.
+    of rows. ``new_columns``, ``new_rows``: the sizes of the tables by job. ``groups``: the first job of each group that
+    has one part of the tables of columns, and the end of the last ``[G + 1]``: one thread takes all of a group.
     """
 
     rows: Ints
@@ -45,15 +49,21 @@ class Layout:
     old_rows: Ints
     new_columns: int
     new_rows: int
+    groups: Ints
+
+    @cached_property
+    def column_jobs(self) -> Ints:
+        """The first job of each group, ``[G, 10]``."""
+        return self.jobs[self.groups[:-1]]
 
     @cached_property
     def column_places(self) -> Ints:
-        """For every entry of a table of columns by job its place in the table by layer; of the room behind a job the
+        """For every entry of a table of columns by job its place in the table by layer; of the room behind a group the
         place after the last."""
-        wide, last = self.jobs[:, WIDTH], int(self.old_columns[-1])
-        room = np.diff(np.append(self.jobs[:, NEW_COLUMNS], self.new_columns))
-        within = np.arange(self.new_columns) - np.repeat(self.jobs[:, NEW_COLUMNS], room)
-        return np.where(within < np.repeat(wide, room), within + np.repeat(self.jobs[:, OLD_COLUMNS], room), last)
+        first, wide, old = (self.column_jobs[:, field] for field in (NEW_COLUMNS, WIDTH, OLD_COLUMNS))
+        room = np.diff(np.append(first, self.new_columns))
+        within = np.arange(self.new_columns) - np.repeat(first, room)
+        return np.where(within < np.repeat(wide, room), within + np.repeat(old, room), int(self.old_columns[-1]))
 
     @cached_property
     def row_places(self) -> Ints:
@@ -61,10 +71,9 @@ class Layout:
         return np.concatenate([self.old_rows[j[LAYER]] + np.arange(j[ROW], j[ROW_END]) for j in self.jobs])
 
     @cached_property
-    def middles(self) -> NDArray[np.float64]:
-        """How many elements lie before the middle of each job, ``[J]``."""
-        sizes = (self.jobs[:, ROW_END] - self.jobs[:, ROW]) * self.jobs[:, WIDTH]
-        return np.asarray(np.cumsum(sizes) - sizes / 2)
+    def before(self) -> Ints:
+        """How many elements lie before each job, and in all, ``[J + 1]``."""
+        return _starts((self.jobs[:, ROW_END] - self.jobs[:, ROW]) * self.jobs[:, WIDTH])
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:
@@ -89,9 +98,11 @@ def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
     first_row, first_column = first * tile_rows[layer], block * width[layer]
     last_row = np.minimum(last * tile_rows[layer], rows[layer])
     wide = np.minimum(width[layer], columns[layer] - first_column)
-    room = wide + PAD  # a vector may run over the end
+    begins = strip % TOGETHER == 0
+    groups = np.append(np.flatnonzero(begins), len(layer))
     old_columns, old_rows = _starts(columns), _starts(rows)
-    new_columns, new_rows = _starts(room), _starts(last_row - first_row)
+    new_columns = _starts(wide[begins] + PAD)  # a vector may run over the end
+    new_rows = _starts(last_row - first_row)
     jobs = np.stack(
         [
             layer,
@@ -101,7 +112,7 @@ def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
             wide,
             columns[layer],
             tile_rows[layer],
-            new_columns[:-1],
+            new_columns[np.cumsum(begins) - 1],
             old_columns[layer] + first_column,
             new_rows[:-1],
         ],
@@ -116,6 +127,7 @@ def layout(rows: Ints, columns: Ints, scale: int) -> Layout:
         old_rows,
         int(new_columns[-1]),
         int(new_rows[-1]),
+        groups,
     )
 
 

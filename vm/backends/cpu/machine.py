@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,7 +17,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from ...jit import kept
-from . import columns, emit, gram, join, moves
+from . import atomics, columns, emit, gram, join, moves
+from .atomics import INSIDE, NEXT, added
 from .emit import Code
 from .layout import COLUMN, COLUMNS, LAYER, NEW_COLUMNS, NEW_ROWS, OLD_COLUMNS, ROW, ROW_END, TILE_ROWS, WIDTH
 
@@ -128,10 +128,6 @@ def _row_sums(context: Any, scratch: Any, a: Any, rows: Any, width: Any, sums: A
     return types.void(scratch, _int, _int, _int, sums, _int), _generate(columns.row_sums)
 
 
-def _claimed(context: Any, counter: Any) -> Any:
-    return types.int64(counter), _generate(emit.claimed)
-
-
 def _flush_mode(context: Any) -> Any:
     return types.int32(), lambda context, builder, signature, args: emit.flush_mode(builder)
 
@@ -144,7 +140,6 @@ def _set_mode(context: Any, mode: Any) -> Any:
     return types.void(types.int32), codegen
 
 
-claimed: Any = intrinsic(_claimed)
 flush_mode: Any = intrinsic(_flush_mode)
 set_mode: Any = intrinsic(_set_mode)
 step: Any = intrinsic(_step)
@@ -159,11 +154,16 @@ column_sums: Any = intrinsic(_column_sums)
 row_sums: Any = intrinsic(_row_sums)
 
 
+_COMPILED_IN = (
+    "lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "atomics", "join", "gram", "machine",
+)  # fmt: skip
+
+
 def _fingerprint() -> str:
     """Of everything that is compiled in: numba's own check of a cached function sees this file alone."""
     folder = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "gram", "machine"):
+    for name in _COMPILED_IN:
         digest.update((folder / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
@@ -176,6 +176,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     SOFTMAX, SMALLEST_TOTAL, LARGEST_TOTAL = emit.SOFTMAX, emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
 
     def run(
+        bell: Any,
         counter: Any,
         last: int,
         shares: Any,
@@ -198,8 +199,10 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     ) -> None:
         fingerprint  # noqa: B018 - a part of the key under which numba caches this function
         mode = flush_mode()
+        added(bell, 0, 1)
+        added(counter, INSIDE, 1)
         while True:
-            share = claimed(counter)
+            share = added(counter, NEXT, 1)
             if share >= last:
                 break
             for j in range(shares[share], shares[share + 1]):
@@ -272,12 +275,14 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                             place = x * new_rows + jobs[j, NEW_ROWS] + row - jobs[j, ROW]
                             row_sums(scratch, a, rows, width, row_totals, place)
                     seen += n
+        added(counter, INSIDE, -1)
         set_mode(mode)
 
     return run
 
 
 _LOCK = Lock()
+_COMPILED: dict[tuple[str, bool], Any] = {}
 _INTS, _REALS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
 _JOBS = types.int64[:, ::1]
 
@@ -287,23 +292,32 @@ def _signatures(number: Any) -> dict[str, Any]:
     flat, table = number[::1], number[:, ::1]
     return {
         "run": types.void(
-            _INTS, _int, _INTS, _JOBS, _JOBS, flat, _int, _JOBS, _TABLE, _TABLE, flat, flat, _int, flat, flat, _int,
-            _REALS, _REALS, _int,
+            _INTS, _INTS, _int, _INTS, _JOBS, _JOBS, flat, _int, _JOBS, _TABLE, _TABLE, flat, flat, _int, flat, flat,
+            _int, _REALS, _REALS, _int,
         ),
+        "rung": types.boolean(_INTS, _int, _int),
+        "left": types.boolean(_INTS, _int),
         "join": types.void(_JOBS, _INTS, _TABLE, _TABLE),
+        "added_up": types.void(_JOBS, _TABLE),
+        "small": types.boolean(_TABLE, _INTS, _TABLE, _real),
+        "limited": types.void(_TABLE, _INTS, _TABLE),
         "gram": types.void(_REALS, _int, _int, _int, _REALS),
         "join_columns": types.void(_JOBS, table, _TABLE, types.boolean),
     }  # fmt: skip
 
 
 def compiled(name: str, double: bool = True) -> Any:
-    """``run``, `gram` or one of `join`, compiled (about three seconds, once) or read from the disk, by one thread."""
-    with _LOCK:
-        return _compiled(name, double)
+    """``run``, `gram` or one of `atomics` or `join`, compiled (about three seconds, once) or read from the disk, by one
+    thread."""
+    key = name, double
+    if key not in _COMPILED:
+        with _LOCK:
+            if key not in _COMPILED:
+                _COMPILED[key] = _compiled(name, double)
+    return _COMPILED[key]
 
 
-@cache
 def _compiled(name: str, double: bool) -> Any:
-    make = {"run": _make_run, **join.MAKERS, **gram.MAKERS}[name]
+    make = {"run": _make_run, **atomics.MAKERS, **join.MAKERS, **gram.MAKERS}[name]
     signature = _signatures(types.float64 if double else types.float32)[name]
     return kept(make(_fingerprint()), signature)

@@ -101,6 +101,8 @@ class Segments:
         found = self._held.pop(key, None) or self._read(*key)
         self._held[key] = found
         total = sum(h.bytes for h in self._held.values())
+        if not total:
+            return found
         limit = min(RESIDENT, SHARE * (room() + total))
         while total > limit and len(self._held) > 1:
             total -= self._held.popitem(last=False)[1].bytes

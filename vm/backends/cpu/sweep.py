@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .atomics import NEXT
 from .emit import LOWEST, PAD
 from .layout import WIDEST, Ints, Layout
 from .machine import compiled
@@ -77,20 +78,21 @@ def sweep_over(
     double = number is np.float64
     run = compiled("run", double)
 
-    bounds = shares(where, len(sweep.code), threads.count)
-    next_share = np.arange(0, len(bounds) - 1, BATCH)
+    bounds = shares(where, len(sweep.code), threads.count, bool(sweep.columns or sweep.column_sums))
+    counters = np.zeros((-(-(len(bounds) - 1) // BATCH), 2), np.int64)
+    counters[:, NEXT] = BATCH * np.arange(len(counters))
     tables = (
         capacity, addresses, scalars, totals, new.ravel(), sums.ravel(), new.shape[1], largest.ravel(),
         factors.ravel(), largest.shape[1], column_sums.ravel(), row_sums.ravel(), where.new_rows,
     )  # fmt: skip
 
-    def batch(i: int) -> None:
+    def work(bell: Ints) -> None:
         scratch = threads.scratch(sweep.registers * capacity, number)
-        end = min((i + 1) * BATCH, len(bounds) - 1)
-        run(next_share[i : i + 1], end, bounds, where.jobs, sweep.code, scratch, *tables)
+        for i, counter in enumerate(counters):
+            end = min((i + 1) * BATCH, len(bounds) - 1)
+            run(bell, counter, end, bounds, where.jobs, sweep.code, scratch, *tables)
 
-    several = min(threads.count, len(bounds) - 1)
-    threads.each(batch, [i for i in range(len(next_share)) for _ in range(several)])
+    threads.together(work, min(threads.count, len(bounds) - 1), counters)
     compiled("join")(where.jobs, sweep.kinds, totals, joined)
     left = Left(sweep.totals, joined)
     if sweep.columns:
@@ -130,7 +132,7 @@ def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) ->
     found = {}
     for x, row in sweep.columns.items():
         largest, total = (np.full((1, int(where.old_columns[-1])), first) for first in (LOWEST, 0.0))
-        compiled("join_columns", new.dtype == np.float64)(where.jobs, new[row : row + 1], largest, False)
+        compiled("join_columns", new.dtype == np.float64)(where.column_jobs, new[row : row + 1], largest, False)
         joined = _moderate if row in sweep.moderate else _shifted
         joined(where, new[row : row + 1], sums[row : row + 1], largest, total)
         total[np.isinf(largest) | (total == 0)] = np.nan  # inf - inf: an element is inf, or all are -inf
@@ -139,7 +141,7 @@ def _joined_columns(sweep: Sweep, where: Layout, new: Numbers, sums: Numbers) ->
 
 
 def _moderate(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: Array) -> None:
-    compiled("join_columns", sums.dtype == np.float64)(where.jobs, sums, total, True)
+    compiled("join_columns", sums.dtype == np.float64)(where.column_jobs, sums, total, True)
     total *= np.exp(-largest)
     if (where.rows == 1).any():  # exp(x) exp(-x) is not always 1
         single = np.repeat(where.rows == 1, where.columns)
@@ -150,14 +152,18 @@ def _shifted(where: Layout, new: Numbers, sums: Numbers, largest: Array, total: 
     apart = np.append(largest, 0.0)[where.column_places]  # behind a job stands anything
     np.exp(np.subtract(new, apart, out=apart[None]), out=apart[None])
     apart *= sums[0]
-    compiled("join_columns")(where.jobs, apart[None], total, True)
+    compiled("join_columns")(where.column_jobs, apart[None], total, True)
 
 
-def shares(where: Layout, instructions: int, threads: int) -> Ints:
-    """Where ranges of jobs of about the same work begin, and the end of the last; one is not worth a second thread."""
+def shares(where: Layout, instructions: int, threads: int, grouped: bool) -> Ints:
+    """Where ranges of jobs of about the same work begin, and the end of the last; one is not worth a second thread.
+    ``grouped``: no group is divided."""
     total = int(where.elements[-1])
     if threads == 1 or total * instructions < SMALL_WORK:
         return np.array([0, len(where.jobs)])
-    count = min(len(where.jobs), max(threads * SHARES, total * instructions // LARGE_WORK))
-    starts = np.searchsorted(where.middles, total * np.arange(count) / count)
-    return np.unique(np.append(starts, len(where.jobs)))
+    units = where.groups if grouped else np.arange(len(where.jobs) + 1)
+    before = where.before[units]
+    count = min(len(units) - 1, max(threads * SHARES, total * instructions // LARGE_WORK))
+    starts = np.searchsorted((before[:-1] + before[1:]) / 2, total * np.arange(count) / count)
+    found = units[np.append(starts, len(units) - 1)]
+    return np.asarray(found[np.append(True, found[1:] != found[:-1])])

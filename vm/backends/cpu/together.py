@@ -15,12 +15,13 @@ from .emit import SUM
 from .passes import Total
 from .rules import Totals
 
-Places = NDArray[np.intp]
+Places = NDArray[np.int64]
+_SIGNS = {name: {np.add: 1, np.subtract: -1, np.negative: 0}[term] for name, term in sums.TERMS.items()}
 
 
-def places(rows: Sequence[int]) -> Places:
+def places(rows: Sequence[int] | Sequence[tuple[int, ...]]) -> Places:
     """Rows of a table, to take them at once."""
-    return np.array(rows, np.intp)
+    return np.array(rows, np.int64)
 
 
 def alike(values: Sequence[Value], matrices: Sequence[int]) -> list[int]:
@@ -30,17 +31,15 @@ def alike(values: Sequence[Value], matrices: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Unsure:
-    """Sums that are believed at first: ``values``, whose elements may leave the range, see `plan.Plan.doubtful`.
+    """Sums that are believed at first: of values whose elements may leave the range, see `plan.Plan.doubtful`.
 
-    ``rows``: where they stand. ``shrinking``: which may go below it, bool ``[U, 1]``; ``growing``: those that may go
-    beyond it. ``counted``: see `alike`.
+    ``rows``: where those stand that may go below it; ``counted``: these, see `alike`. ``growing``: the values that may
+    go beyond it.
     """
 
-    values: list[int]
     rows: Places
-    shrinking: NDArray[np.bool_]
-    growing: list[int]
     counted: list[int]
+    growing: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +47,14 @@ class Together:
     """A table of sums ``[S, T]``, a row for each of ``values``.
 
     ``totals``: which totals the first rows are, by their place. ``single``: the values of the next rows, each by its
-    own rule. ``steps``: the rows after these, as a function of others. ``wanted``: the rows of the values that were
-    asked for.
+    own rule. ``steps``: the rows after these, from others, see `join.MAKERS`. ``wanted``: the rows of the values that
+    were asked for.
     """
 
     values: tuple[int, ...]
     totals: Places
     single: tuple[int, ...]
-    steps: tuple[tuple[np.ufunc, Places, tuple[Places, ...]], ...]
+    steps: Places
     wanted: Places
     unsure: Unsure
 
@@ -104,32 +103,17 @@ def together(
     for x in wanted:
         depth(x)
     single = tuple(x for x, at in depths.items() if at == 1)
-    later: dict[tuple[int, np.ufunc], list[int]] = {}
-    for x, at in depths.items():
-        if at > 1:
-            later.setdefault((at, sums.TERMS[values[x].name]), []).append(x)
-    ordered = [later[key] for key in sorted(later, key=lambda key: (key[0], key[1].__name__))]
-    every = (*totals, *single, *(x for step in ordered for x in step))
+    later = sorted((x for x, at in depths.items() if at > 1), key=lambda x: depths[x])
+    every = (*totals, *single, *later)
     row = {x: i for i, x in enumerate(every)}
 
     def rows(of: Sequence[int]) -> Places:
         return places([row[x] for x in of])
 
-    steps = tuple(
-        (
-            sums.TERMS[values[step[0]].name],
-            rows(step),
-            tuple(map(rows, zip(*(values[x].args for x in step), strict=True))),
-        )
-        for step in ordered
-    )
+    steps = [(row[x], row[values[x].args[0]], row[values[x].args[-1]], _SIGNS[values[x].name]) for x in later]
     guarded = (x for x in every if depths[x] != 1 and by_rule[x] and values[x].name not in sums.UNGUARDED)
     doubted = [x for x in guarded if any(doubtful[x])]
-    unsure = Unsure(
-        doubted,
-        rows(doubted),
-        np.array([[doubtful[x][0]] for x in doubted], np.bool_).reshape(-1, 1),
-        [x for x in doubted if doubtful[x][1]],
-        alike(values, doubted),
-    )
-    return Together(every, places([table[t] for t in totals.values()]), single, steps, rows(wanted), unsure)
+    shrinking = [x for x in doubted if doubtful[x][0]]
+    unsure = Unsure(rows(shrinking), alike(values, shrinking), [x for x in doubted if doubtful[x][1]])
+    code = places(steps).reshape(-1, 4)
+    return Together(every, places([table[t] for t in totals.values()]), single, code, rows(wanted), unsure)
