@@ -113,10 +113,11 @@ def finish(
             elif opcode.op is None:
                 values[places] = np.asarray(program.constants)[first, None]
             elif opcode.operands == (Kind.SCALAR,):
-                limited(layer_op(opcode.op)(scalars[rows[first]], starts, length), places, values)
+                found = layer_op(opcode.op)(scalars[rows[first]], starts, length)
+                limited(np.ascontiguousarray(found), places, values)
             else:
                 operands = (values[v] for v in (first, second)[: len(opcode.operands)])
-                limited(np.asarray(opcode.op.reference(*operands)), places, values)
+                limited(np.ascontiguousarray(opcode.op.reference(*operands), np.float64), places, values)
     return np.asarray(values[outputs])
 
 

@@ -35,9 +35,9 @@ def run(
     tables = [np.full(width + PAD, emit.LOWEST, number), np.zeros(width + PAD, number)]
     sums = [np.zeros(width + PAD), np.zeros(rows + PAD)]
     machine.compiled("run", number is np.float64)(
-        np.zeros(1, np.int64), 1, np.array([0, 1]), jobs, np.array(code, np.int64), scratch, ROOM, addresses,
-        np.full((1, 1), 0.5), found, *tables, 0, np.zeros(width + PAD, number), np.ones(width + PAD, number), 0,
-        *sums, 0,
+        np.zeros(1, np.int64), np.zeros(2, np.int64), 1, np.array([0, 1]), jobs, np.array(code, np.int64), scratch,
+        ROOM, addresses, np.full((1, 1), 0.5), found, *tables, 0, np.zeros(width + PAD, number),
+        np.ones(width + PAD, number), 0, *sums, 0,
     )  # fmt: skip
     return found[0], tables, sums
 
@@ -275,7 +275,9 @@ def test_subnormal_elements_are_read_as_zero(number):
 
 def test_the_key_of_what_is_kept_sees_every_source_file(monkeypatch, tmp_path: Path):
     folder = Path(machine.__file__).parent
-    names = ("lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "join", "gram", "machine")
+    names = (
+        "lanes", "functions", "kernels", "emit", "columns", "moves", "layout", "atomics", "join", "gram", "machine",
+    )  # fmt: skip
     for name in names:
         (tmp_path / f"{name}.py").write_bytes((folder / f"{name}.py").read_bytes())
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
