@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
-from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY
+from proxforge.grammar.reference import EPS, FLOAT32_MAX, FLOAT32_TINY, in_range
 from proxforge.vm.backends.cpu import columns, emit, functions, machine
 from proxforge.vm.backends.cpu.emit import PAD, STEPS
 from proxforge.vm.backends.cpu.threads import aligned
@@ -229,14 +230,45 @@ def test_the_thread_keeps_its_treatment_of_small_numbers(number):
     assert (tiny * np.float32(0.5) > 0).all()
 
 
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+def test_quotients_and_inverses_are_those_of_numpy(number):
+    """To a unit in the last place; of what is no normal number exactly, and x/x is 1."""
+    rng = np.random.default_rng(1)
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, FLOAT32_MAX, -FLOAT32_MAX, FLOAT32_TINY, -FLOAT32_TINY, 1.0])
+    some = rng.choice([-1.0, 1.0], 400) * 10.0 ** rng.uniform(-37, 38, 400)
+    a, b = np.meshgrid(np.concatenate((special, some)), np.concatenate((special, some[:30])))
+    a, b = (np.ascontiguousarray(x.reshape(1, -1), np.float32).astype(number) for x in (a, b))
+    for i in range(0, a.shape[1], 1000):
+        x, y = (np.ascontiguousarray(part[:, i : i + 1000]) for part in (a, b))
+        out = np.empty_like(x)
+        code = [
+            (machine.COPY_IN, 0, 0, 0, 0, 0, 0),
+            (machine.COPY_IN, 0, 1, 0, 0, 1, 0),
+            (machine.STEP, STEPS.index("div.mm"), 2, 0, 1, 0, 0),
+            (machine.COPY_OUT, 0, 0, 2, 0, 2, 0),
+        ]
+        run(code, [x, y], number, out=out)
+        with np.errstate(all="ignore"):
+            expected = in_range(x.astype(np.float64) / y.astype(np.float64))
+        np.testing.assert_array_max_ulp(out, expected.astype(number), 1)
+        assert (out[(x == y) & np.isfinite(x) & (x != 0)] == 1).all()
+    x = np.concatenate((special, some))
+    with np.errstate(all="ignore"):
+        expected = in_range(1.0 / (x.astype(number) + number(EPS)).astype(np.float64))
+    np.testing.assert_array_max_ulp(apply("inv.m", x, number), expected.astype(number), 1)
+
+
 def test_without_avx512_the_same_values(monkeypatch):
-    """The code for any processor, compiled beside that of this one."""
+    """The code for any processor, compiled beside that of this one; and with AVX-512 that for processors that are quick
+    at dividing."""
     x = np.concatenate((np.linspace(-90, 90, 3801), 10.0 ** np.linspace(-30, 30, 99), SPECIAL))
     names = ("exp.m", "log.m", "abslog.m", "sqrt.m", "sigmoid.m", "tanh.m", "mish.m", "square.m", "inv.m")
     wanted = {(name, number): apply(name, x, number) for name in names for number in (np.float64, np.float32)}
-    monkeypatch.setattr(emit, "FLUSHES", False)
-    monkeypatch.setattr(emit, "has_avx512", lambda context: False)
-    for number in (np.float64, np.float32):
+    avx512, flushes = emit.has_avx512, emit.FLUSHES
+    monkeypatch.setattr(emit, "divides", lambda context: True)
+    for number, any_processor in itertools.product((np.float64, np.float32), (True, False)):
+        monkeypatch.setattr(emit, "FLUSHES", flushes and not any_processor)
+        monkeypatch.setattr(emit, "has_avx512", (lambda context: False) if any_processor else avx512)
         plain = numba.njit(
             [machine._signatures(numba.float64 if number is np.float64 else numba.float32)["run"]],
             error_model="numpy",

@@ -2,9 +2,9 @@
 
 In float64 exp(x) = 2^n (R + r)/(R - r) with |r| <= ln(2)/2 and R = r coth(r/2), a polynomial in r². Numerator and
 denominator go on into sigmoid, tanh and mish, so that each costs one division. In float32, where short polynomials do,
-exp and log have no division and tanh is one ratio. The reduction is that of W. J. Cody and W. Waite, Software Manual
-for the Elementary Functions (1980); the polynomials are by the Remez algorithm in 60 digits, those of float32 by linear
-programming with the coefficients rounded one after the other.
+and with AVX-512, which looks numbers up, exp and log have no division; tanh is one ratio in float32. The reduction is
+that of W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980); the polynomials are by the Remez
+algorithm in 60 digits, those of float32 by linear programming with the coefficients rounded one after the other.
 """
 
 from __future__ import annotations
@@ -96,6 +96,10 @@ _LOG1P_TABLE = {
 }  # fmt: skip
 """(ln(1 + r) - r)/r² for -1/31 <= r <= 1/16; error of ln(1 + r) 2.4e-17 r in float64 and 3.0e-9 r in float32."""
 
+_INVERSES = {"zero": "inf of the sign of x", "inf": "0", "-inf": "0"}
+"""The reciprocals that are not computed."""
+_QUOTIENTS = {"zero": "0", "inf": "inf", "-inf": "-inf"}
+"""The quotients, by what they are before the last step, that this step does not change."""
 _ROOTS = {"nan": "x", "signalling nan": "nan", "zero": "0", "-inf": "0", "inf": "inf", "negative": "0"}
 """The square roots that are not computed, see `Lanes.by_kind`."""
 
@@ -175,6 +179,8 @@ def _ratio(x: Vector) -> tuple[Vector, Vector]:
     """(a, b): exp(x) = a/b, in float64 while `_FAR` is not left."""
     if not x.lanes.double:
         return exp(x), x.lanes.number(1.0)
+    if x.lanes.processor.avx512:
+        return _exp_by_table(x), x.lanes.number(1.0)
     big, r, shifted = _parts(x)
     return _scaled(big + r, shifted), big - r
 
@@ -251,10 +257,34 @@ def sqrt(x: Vector) -> Vector:
     y = lanes.avx512("rsqrt14", (x,), rounds=False)
     root, half = x * y, y * 0.5
     for more in (True, False) if lanes.double else (False,):
-        rest = lanes.fma(0.0 - half, root, 0.5)
+        rest = lanes.fma(-half, root, 0.5)
         root = lanes.fma(root, rest, root)
         half = lanes.fma(half, rest, half) if more else half
     return lanes.by_kind(root, x, _ROOTS)
+
+
+def inverse(x: Vector) -> Vector:
+    """1/x of what is a normal number, 0 (of which only +0 is met) or inf, to a unit in the last place.
+
+    AVX-512 gives 1/x to 14 bits; each step of Newton's method doubles them.
+    """
+    lanes = x.lanes
+    if lanes.processor.divides or not lanes.processor.avx512:
+        return 1.0 / x
+    y = lanes.avx512("rcp14", (x,), rounds=False)
+    for _ in range(2 if lanes.double else 1):
+        y = lanes.fma(lanes.fma(-x, y, 1.0), y, y)
+    return lanes.by_kind(y, x, _INVERSES)
+
+
+def quotient(a: Vector, b: Vector) -> Vector:
+    """a/b, of float32 numbers; b is no -0."""
+    lanes = a.lanes
+    if lanes.processor.divides or not (lanes.processor.avx512 and lanes.double):  # 1/b may leave float32's range
+        return a / b
+    y = inverse(b)
+    first = a * y
+    return lanes.by_kind(lanes.fma(lanes.fma(-b, first, a), y, first), first, _QUOTIENTS)
 
 
 def _clamped(x: Vector, low: float, high: float) -> Vector:

@@ -66,7 +66,7 @@ def _abslog(x: Vector) -> Vector:
 
 
 def _divided(a: Vector, b: Vector) -> Vector:
-    return a / (b + 0.0)  # -0, which a processor that flushes may leave, becomes 0
+    return fn.quotient(a, b + 0.0)  # -0, which a processor that flushes may leave, becomes 0
 
 
 def _sign(x: Vector) -> Vector:
@@ -109,7 +109,7 @@ KERNELS: dict[str, Kernel] = {
     "square.m": _unary(lambda x: x * x, grows=True, shrinks=True),
     "pow4.m": _unary(lambda x: (x * x) * (x * x), grows=True, shrinks=True),
     "sqrt.m": _unary(fn.sqrt),
-    "inv.m": _unary(lambda x: 1.0 / (x + EPS), shrinks=True),
+    "inv.m": _unary(lambda x: fn.inverse(x + EPS), shrinks=True),
     "exp.m": _unary(fn.exp),
     "log.m": _unary(_logarithm),
     "abslog.m": _unary(_abslog),

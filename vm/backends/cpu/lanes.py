@@ -59,10 +59,12 @@ DOUBLE = Format(ir.DoubleType(), ir.IntType(64), 52, 8)
 class Processor:
     """What code for any processor does without. ``flushes``: it makes 0 of what is below the smallest normal number of
     the format by itself. ``avx512``: it has the instructions of AVX-512F (Intel 64 and IA-32 Architectures Software
-    Developer's Manual, volume 2), on whole vectors."""
+    Developer's Manual, volume 2), on whole vectors; ``divides``: their division takes no longer than its estimate and
+    the steps of Newton's method."""
 
     flushes: bool = False
     avx512: bool = False
+    divides: bool = False
 
 
 ANY = Processor()
@@ -259,6 +261,9 @@ class Vector:
     def equals(self, other: Vector | float) -> Value:
         """The condition self == other; false where one is NaN."""
         return self._compared("==", other)
+
+    def __neg__(self) -> Vector:
+        return Vector(self.lanes, self.lanes.builder.fneg(self.value))
 
     def __abs__(self) -> Vector:
         return self.lanes.call("llvm.fabs", self)
