@@ -7,9 +7,12 @@ import pytest
 
 from proxforge.grammar.canonical import canonical_pool
 from proxforge.grammar.parse import parse
+from proxforge.stats_cache import MemoryCache
 from proxforge.vm.backends import cpu as package
 from proxforge.vm.backends.cpu import CpuBackend
+from proxforge.vm.backends.cpu.emit import ABSOLUTES, DEVIATIONS, MAX, MEAN, MIN, SQUARES, SUM
 from proxforge.vm.backends.cpu.memory import Memory
+from proxforge.vm.backends.cpu.segments import Segments
 from proxforge.vm.compile import compile_nodes
 from proxforge.vm.evaluate import Evaluator
 from tests.random_programs import random_score, random_source
@@ -33,7 +36,7 @@ TEXTS = [
 def programs():
     pool = canonical_pool()
     rng = np.random.default_rng(0)
-    roots = [parse(text, pool) for text in TEXTS] + [random_score(rng, pool, 4) for _ in range(60)]
+    roots = [parse(text, pool) for text in TEXTS] + [random_score(rng, pool, 4) for _ in range(120)]
     return [compile_nodes(roots[i : i + 3]) for i in range(0, len(roots), 3)]
 
 
@@ -67,6 +70,64 @@ def test_totals_that_are_remembered_make_no_matrix_that_is_not_there(op, inner):
 def forget(memory: Memory, table: str) -> None:
     for key in [key for key in memory._held if key[0] == table]:
         del memory._held[key]
+
+
+MATRICES = [
+    [np.random.default_rng(layer).normal(0.1, 1.0, shape) for layer, shape in enumerate([(3, 700), (1, 1), (90, 80)])],
+    [np.full((4, 5), -0.1), np.zeros((4, 5))],
+]
+
+
+def test_totals_of_statistics_are_known_without_reading_them():
+    source = MemoryCache([{"qkv.w": layers} for layers in MATRICES])
+    found = CpuBackend(source, range(len(MATRICES)))._segments.totals("qkv.w")
+    flat = [np.asarray(x, np.float32).astype(np.float64).ravel() for layers in MATRICES for x in layers]
+    wanted = {
+        SUM: [x.sum() for x in flat],
+        ABSOLUTES: [abs(x).sum() for x in flat],
+        SQUARES: [(x * x).sum() for x in flat],
+        MIN: [x.min() for x in flat],
+        MAX: [x.max() for x in flat],
+        MEAN: [x.mean() for x in flat],
+        DEVIATIONS: [((x - x.mean()) ** 2).sum() for x in flat],
+    }
+    assert found.keys() == wanted.keys()
+    for kind, values in wanted.items():
+        np.testing.assert_allclose(found[kind], values, rtol=1e-13, atol=1e-30)
+
+
+@pytest.mark.parametrize("element", [np.nan, np.inf])
+def test_totals_are_not_known_where_an_element_is_not_finite(element):
+    source = MemoryCache([{"qkv.w": [np.array([[1.0, element]])]}])
+    assert not CpuBackend(source, [0])._segments.totals("qkv.w")
+
+
+def test_totals_are_not_known_where_what_is_read_as_zero_makes_a_difference():
+    source = MemoryCache([{"qkv.w": [np.array([[1e-38, 1e-39], [2e-38, 0.0]])]}])
+    assert not CpuBackend(source, [0])._segments.totals("qkv.w")
+    evaluator = Evaluator(source, [0], backend_name="cpu")
+    assert evaluator.scored([parse("sum(qkv.w)", canonical_pool())])[0] == np.float32(2e-38)
+
+
+def test_what_is_known_of_statistics_needs_no_pass(monkeypatch):
+    texts = (
+        "mean(qkv.w - 1)",
+        "std(qkv.w) + max(qkv.w) / min(qkv.w)",
+        "l1_norm(qkv.w)",
+        "frobenius(qkv.w)",
+        "mean(abs(qkv.w))",
+    )
+    nodes = [parse(text, canonical_pool()) for text in texts]
+    source = MemoryCache([{"qkv.w": layers} for layers in MATRICES])
+    wanted = Evaluator(source, [0, 1], backend_name="reference").scored(nodes)[0]
+
+    def read(*_):
+        raise AssertionError("a statistic was read")
+
+    monkeypatch.setattr(Segments, "held", read)
+    np.testing.assert_allclose(Evaluator(source, [0, 1], backend_name="cpu").scored(nodes)[0], wanted, rtol=1e-12)
+    with pytest.raises(AssertionError, match="was read"):
+        Evaluator(source, [0, 1], backend_name="cpu").scored([parse("mean(exp(qkv.w))", canonical_pool())])
 
 
 def test_the_second_time_no_pass_is_needed():
@@ -107,9 +168,10 @@ def test_what_is_larger_than_the_limit_is_no_error():
 
 
 def test_the_counters_tell_what_was_remembered():
-    """Σ (x + y) needs Σ x and Σ y: of two programs the second computes one of them."""
+    """Σ (x + y) needs Σ x and Σ y: of two programs the second computes one of them. What is known of a statistic by
+    itself is not counted."""
     evaluator = Evaluator(SOURCE, range(len(SHAPES)), backend_name="cpu")
     pool = canonical_pool()
-    for text, totals in (("mean(qkv.w + qkv.g)", 0), ("mean(qkv.w - qkv.v)", 1)):
+    for text, totals in (("mean(exp(qkv.w) + qkv.g)", 0), ("mean(exp(qkv.w) - qkv.v)", 1)):
         evaluator.run([parse(text, pool)])
         assert evaluator.counters.totals == totals

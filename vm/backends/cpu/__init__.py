@@ -56,8 +56,8 @@ class CpuBackend:
         self._counts = [source.networks[i].layers for i in networks]
         self._facts = fact_table(source, networks)
         self._plans: WeakKeyDictionary[Program, Plan] = WeakKeyDictionary()
-        self._memory = Memory(remembered)
         self._segments = Segments(source, networks, 8 // np.dtype(number).itemsize, self._threads)
+        self._memory = Memory(remembered, self._segments.totals)
         self._threads.ahead(lambda: compiled("run", number is np.float64))
 
     def run(self, program: Program, recalled: Sequence[Array] = (), keep: Sequence[int] = ()) -> tuple[Array, Array]:
@@ -90,12 +90,14 @@ class CpuBackend:
         if self._memory.limit:  # depends on what is remembered
             return plan(program, bounds, self._memory)
         if program not in self._plans:
-            self._plans[program] = plan(program, bounds)
+            self._plans[program] = plan(program, bounds, self._memory)
         return self._plans[program]
 
     def _layers_at_once(self, made: Plan, program: Program) -> int:
         """So many that what is kept between the passes has room, and what has to be copied."""
         step = len(self._segments.places)
+        if not any(made.passes):
+            return step
         needed = sum(s.bytes(self._segments.layout(s.axes, 0, step)) for sweeps in made.passes for s in sweeps)
         needed += self._segments.copied(program.statistics) // COPIES_TO_RESULTS
         if needed <= LITTLE:

@@ -19,15 +19,13 @@ from .memory import Arrays, What
 from .passes import Sweep, whole
 from .plan import Plan, bound_of
 from .rules import AFFINE, REDUCTIONS, SCALARS, Totals
-from .segments import Part
+from .segments import SMALLEST, Part
 from .sweep import Left, Numbers, sweep_over
 from .threads import Threads
 from .together import AtOnce, Together, Unsure
 
 Array = NDArray[np.float64]
 
-SMALLEST = 1e-28
-"""An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
 Found = TypeVar("Found")
 
 

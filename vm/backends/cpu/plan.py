@@ -108,10 +108,9 @@ def by_rule(v: Value, bound: float) -> bool:
 
 def plan(program: Program, bounds: list[float], memory: Memory | None = None) -> Plan:
     """The passes of a verified program. ``bounds``: the largest absolute value of an element of each statistic.
-    ``memory``: what need not be computed again."""
+    ``memory``: what need not be computed."""
     values, final = values_of(program, Value)
-    remembered = (memory or Memory(0)).of(program, values)
-    return _Planner(values, bounds, remembered).plan(final)
+    return _Planner(values, bounds, (memory or Memory(0)).of(program, values)).plan(final)
 
 
 def bound_of(v: Value, args: list[Any], statistics: list[float]) -> Any:

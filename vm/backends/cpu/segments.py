@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....grammar.errors import ProxforgeError
+from ....grammar.reference import in_range
 from ....grammar.types import STATISTICS
 from ....stats_cache.addresses import room
-from ....stats_cache.source import Source
+from ....stats_cache.source import SegmentFacts, Source
 from ..values import Axes
+from .emit import ABSOLUTES, DEVIATIONS, MAX, MEAN, MIN, SQUARES, SUM
 from .layout import Ints, Layout, layout
 from .memory import Arrays
 from .threads import Threads
 
+Array = NDArray[np.float64]
+
 RESIDENT = 1 << 29
 """Bytes of segments that are kept as copies; where the address space is limited, at most `SHARE` of what is left."""
 SHARE = 0.25
+SMALLEST = 1e-28
+"""An element below float32's range is 0. In a mean of at least this size such elements are nothing beside the rest."""
 MAPPED = 256
 """So many networks are read where they lie; each keeps a file open, so the segments of more are copied. So are those of
 caches that keep 16 bits of a number."""
@@ -47,6 +53,7 @@ class Segments:
         self._many = len(networks) > MAPPED
         self._bounds: dict[str, float] = {}
         self._copied: dict[str, int] = {}
+        self._totals: dict[str, Mapping[int, Array]] = {}
         self._axes: dict[str, Ints] = {}
         self._layouts: dict[tuple[Axes, int, int], Layout] = {}
         self._held: OrderedDict[tuple[str, int, int], Held] = OrderedDict()
@@ -85,6 +92,15 @@ class Segments:
         """One segment, ``[rows, cols]``."""
         network, layer = self.places[place]
         return self._source.read(network, statistic, layer)
+
+    def totals(self, statistic: str) -> Mapping[int, Array]:
+        """The totals of a statistic at all places, ``[T]``, by kind, from the facts of its segments, added up
+        in float64 when it was collected. None of them where an element is not finite, or where so much is below
+        float32's range that reading it as 0 would make a difference."""
+        if statistic not in self._totals:
+            facts = [self._source.segments(n, statistic)[layer] for n, layer in self.places]
+            self._totals[statistic] = _totals(facts)
+        return self._totals[statistic]
 
     def copied(self, statistics: Sequence[str]) -> int:
         """Bytes of the statistics that have to be copied to be read."""
@@ -129,6 +145,25 @@ class Segments:
 
         self._threads.each(copy, places)
         return Held(packed.ctypes.data + 4 * (ends - sizes), [packed], packed.nbytes)
+
+
+def _totals(facts: Sequence[SegmentFacts]) -> Mapping[int, Array]:
+    if any(f.mean is None for f in facts):
+        return {}
+    columns = [(f.rows * f.cols, f.low, f.high, f.mean, f.std or 0.0, f.mean_abs) for f in facts]  # no std: one element
+    count, low, high, mean, std, size = np.array(columns, np.float64).T
+    if ((size < SMALLEST) & (size != 0)).any():
+        return {}
+    deviations = std * std * (count - 1)
+    return {
+        SUM: mean * count,
+        ABSOLUTES: size * count,
+        SQUARES: deviations + mean * mean * count,
+        MIN: in_range(low),
+        MAX: in_range(high),
+        MEAN: mean,
+        DEVIATIONS: deviations,
+    }
 
 
 @dataclass(frozen=True)
