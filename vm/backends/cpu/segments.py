@@ -96,10 +96,12 @@ class Segments:
     def totals(self, statistic: str) -> Mapping[int, Array]:
         """The totals of a statistic at all places, ``[T]``, by kind, from the facts of its segments, added up
         in float64 when it was collected. None of them where an element is not finite, or where so much is below
-        float32's range that reading it as 0 would make a difference."""
+        float32's range that reading it as 0 would make a difference, in any network of the source: no digit depends on
+        which of them were chosen."""
         if statistic not in self._totals:
-            facts = [self._source.segments(n, statistic)[layer] for n, layer in self.places]
-            self._totals[statistic] = _totals(facts)
+            every = [self._source.segments(n, statistic) for n in range(len(self._source.networks))]
+            known = all(f.mean_abs is not None and not 0 < f.mean_abs < SMALLEST for facts in every for f in facts)
+            self._totals[statistic] = _totals([every[n][layer] for n, layer in self.places]) if known else {}
         return self._totals[statistic]
 
     def copied(self, statistics: Sequence[str]) -> int:
@@ -148,12 +150,8 @@ class Segments:
 
 
 def _totals(facts: Sequence[SegmentFacts]) -> Mapping[int, Array]:
-    if any(f.mean is None for f in facts):
-        return {}
     columns = [(f.rows * f.cols, f.low, f.high, f.mean, f.std or 0.0, f.mean_abs) for f in facts]  # no std: one element
     count, low, high, mean, std, size = np.array(columns, np.float64).T
-    if ((size < SMALLEST) & (size != 0)).any():
-        return {}
     deviations = std * std * (count - 1)
     return {
         SUM: mean * count,
