@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 NEXT, INSIDE = range(2)
 """The numbers of a sweep, int64 ``[2]``: the next share that nobody has claimed, the threads that may have one."""
 SPINS = 1 << 14
-"""How often a thread looks: some hundred microseconds, as a pause of the processor takes 20 to 60 ns."""
+"""How often a thread looks: for up to a millisecond, as a pause of the processor takes 20 to 60 ns."""
 _PAUSES = platform.machine() in ("x86_64", "AMD64")
 _FUNCTION: Any = cgutils.get_or_insert_function
 
