@@ -139,6 +139,28 @@ def test_sums_that_follow_from_other_sums(formula, source):
     agree("cpu", SOURCES[source], [parse(formula, Pool())], BOUND)
 
 
+@pytest.mark.parametrize("scale", [1e-17, 1e-19, 1e-20, 1e-37, 1e-38])
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "sum(square(qkv.w))",
+        "sum(qkv.w * qkv.g)",
+        "sum(qkv.w * qkv.g + square(qkv.g))",
+        "mean(qkv.w * mean(qkv.g) - qkv.g * mean(abs(qkv.w)))",
+        "sum(qkv.w - qkv.g)",
+        "mean(qkv.w + mean(qkv.g))",
+        "sum(fc2.w @ fc1.w)",
+        "sum(fc2.w @ fc1.w - mean(fc1.w))",
+    ],
+)
+def test_sums_of_elements_of_which_some_are_below_the_range(formula, scale):
+    """What is below it is 0, so that the sum of a difference is not the difference of the sums."""
+    source = random_source(3, [(16, 24, 10, 2)], scale)
+    score = parse(formula, canonical_pool())
+    expected, found = (Evaluator(source, [0], backend_name=b).run([score]).scores for b in ("reference", "cpu"))
+    np.testing.assert_allclose(found, expected, rtol=BOUND, atol=0)
+
+
 def population(count: int, depth: int = 4, seed: int = 1) -> list[Node]:
     rng = np.random.default_rng(seed)
     pool = Pool()

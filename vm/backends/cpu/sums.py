@@ -115,8 +115,9 @@ LINEAR = frozenset(f"{name}.{kinds}" for name in ("add", "sub", "mul", "div") fo
     "div.sm",
 } | {"identity.m", "neg.m"}
 """Rules that ask for the sums of their operands: what these ask for is there too."""
-SHRINKING = frozenset(("square.m", "mul.mm", "mul.ms", "mul.sm", "div.ms", PRODUCT))
-"""Rules of ops whose elements can be below float32's range where those of the operands are not."""
+SHRINKING = frozenset(SUMS) - UNGUARDED - {"log_softmax.m"}
+"""Rules of ops whose elements can be below float32's range where those of the operands are not: those of a difference
+too, of elements that are hardly in it. An element of log_softmax that small is nothing beside another of its column."""
 
 _LOG = 89.0
 """No logarithm of a number in float32's range is larger."""
