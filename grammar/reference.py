@@ -63,10 +63,15 @@ def log_softmax(x: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=0)))
 
 
+def _constant(x: Array) -> bool:
+    """Whether all elements are one number."""
+    return bool(np.all(x == x.flat[0]))
+
+
 def normalize(x: Array) -> Array:
     centred = x - x.mean()
-    if x.size == 1 or np.all(x == x.flat[0]):
-        return np.asarray(centred * 0.0)  # constant gives 0; NaN and inf stay NaN
+    if x.size == 1 or _constant(x):
+        return np.asarray(centred * 0.0)  # NaN and inf stay NaN
     return np.asarray(centred / x.std(ddof=1))
 
 
@@ -87,10 +92,10 @@ def l1_norm(x: Array) -> Array:
 
 
 def std(x: Array) -> Array:
-    """Unbiased; of one element NaN."""
+    """Unbiased; of one element NaN, of equal ones 0, whatever rounding makes of their mean."""
     if x.size < 2:
         return np.asarray(np.nan)
-    return np.asarray(x.std(ddof=1))
+    return np.asarray(x.flat[0] * 0.0 if _constant(x) else x.std(ddof=1))
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -49,7 +49,8 @@ def _mean(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
 def _std(values: Array, starts: NDArray[np.intp], counts: Array) -> Array:
     centred = values - np.repeat(_mean(values, starts, counts), counts.astype(np.intp), axis=-1)
     spread = np.sqrt(_sum(centred * centred, starts, counts) / np.maximum(counts - 1, 1))
-    return np.where(counts > 1, spread, np.nan)
+    low, high = (f.reduceat(values, starts, axis=-1) for f in (np.minimum, np.maximum))
+    return np.where(counts > 1, np.where(low == high, low * 0.0, spread), np.nan)
 
 
 LAYER_OPS: dict[str, Callable[[Array, NDArray[np.intp], Array], Array]] = {

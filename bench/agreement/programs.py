@@ -63,10 +63,24 @@ def random_source(
                     x.flat[rng.integers(x.size)] = rng.choice([1e30, -1e30, 3e38, 1e-30, 1e-40, 88.0, -120.0])
                 if rng.random() < 0.2:
                     parts[0][:] = parts[0].flat[0]
-            segments[s.name] = [x.astype(np.float32) for x in parts]
+            with np.errstate(over="ignore"):
+                segments[s.name] = [x.astype(np.float32) for x in parts]
         networks.append(segments)
         sizes.append(Size(params=1000 + 37 * i, flops=5000 + 91 * i, depth=layers, width=float(d)))
     return MemoryCache(networks, sizes)
+
+
+def constant_source(seed: int, shapes: list[tuple[int, int, int, int]]) -> MemoryCache:
+    """`random_source` with all elements of a segment equal to its first."""
+    source = random_source(seed, shapes)
+    made = [
+        {
+            s: [np.full_like(x, x.flat[0]) for x in (source.read(n.index, s, k) for k in range(n.layers))]
+            for s in source.statistics
+        }
+        for n in source.networks
+    ]
+    return MemoryCache(made, [n.size for n in source.networks])
 
 
 def broken_source(seed: int, shapes: list[tuple[int, int, int, int]]) -> MemoryCache:
@@ -95,6 +109,9 @@ def hostile_sources() -> dict[str, MemoryCache]:
         "normal": random_source(1, SHAPES),
         "small": random_source(2, SHAPES, scale=1e-12),
         "special": random_source(3, SHAPES, special=True),
+        "tiny": random_source(7, SHAPES, scale=1e-19),
+        "huge": random_source(8, SHAPES, scale=1e38),
+        "constant": constant_source(9, SHAPES),
         "broken": broken_source(6, SHAPES[:2]),
         "edges": random_source(4, EDGES),
     }

@@ -63,8 +63,9 @@ def _std(x: Tensor) -> Tensor:
     count = x[0].numel()
     if count < 2:
         return torch.full((len(x),), torch.nan, dtype=x.dtype, device=x.device)
+    low, high = x.amin(_ALL), x.amax(_ALL)
     centred = x - x.mean(_ALL, keepdim=True)
-    return (centred.square_().sum(_ALL) / (count - 1)).sqrt_()
+    return torch.where(low == high, low * 0.0, (centred.square_().sum(_ALL) / (count - 1)).sqrt_())
 
 
 def _heaviside(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from . import functions as fn
 from .emit import AT_ONCE, LINE, Code, added
-from .kernels import flushed
+from .kernels import flushed, limited
 from .lanes import INT, Value, Vector
 
 SHIFTED, MODERATE = range(2)
@@ -136,7 +136,7 @@ def column_step(code: Code) -> None:
 
         return emit
 
-    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f, True), case(lambda x, f: x - f, False)])
+    code.switch(kind, [case(lambda x, f: fn.exp_below(x) * f, True), case(lambda x, f: limited(x - f), False)])
 
 
 def column_sums(code: Code) -> None:

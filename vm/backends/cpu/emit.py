@@ -33,6 +33,8 @@ SUM, ABSOLUTES, SQUARES, PRODUCTS, DEVIATIONS, MIN, MAX, WIDE_SUM = range(8)
 `WIDE_SUM` is Σ x to the last digit: deviations from a mean need it."""
 MEAN = 8
 """Two totals of many tiles: the mean, and beside it the sum of squared deviations."""
+ROUNDED = 1e-13
+"""No mean of a tile is so far from what it would be without rounding, relative to the elements if they are equal."""
 SOFTMAX, LOG_SOFTMAX = range(2)
 """The instructions that know of every column its largest element and the sum of exp(x - largest)."""
 LOWEST = -FLOAT32_MAX

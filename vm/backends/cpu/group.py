@@ -217,6 +217,8 @@ class Group:
         """In which layers an element of what is added up may be out of range, bool ``[T]``."""
         shrinks, grows = self._plan.doubtful[x]
         doubtful = _small(total, self.count(x)) if shrinks else np.zeros(len(total), np.bool_)
+        if self._plan.values[x].name == sums.PRODUCT:
+            doubtful |= np.isinf(total)  # an infinite factor times 0, or times numbers of both signs, is NaN
         return doubtful | self._beyond(x) if grows else doubtful
 
     def _bound(self, x: int, linear: bool = True) -> Any:

@@ -40,9 +40,13 @@ _OVER = 2.0**896
 
 def in_range(y: Vector, kernel: Kernel) -> Vector:
     """float32's range, as far as the kernel needs it; float32 itself overflows where it should."""
-    if kernel.grows and y.lanes.double:
-        y = y * _OVER * (1.0 / _OVER)
+    y = limited(y) if kernel.grows else y
     return flushed(y) if kernel.shrinks else y
+
+
+def limited(y: Vector) -> Vector:
+    """Beyond float32's largest number infinite."""
+    return y * _OVER * (1.0 / _OVER) if y.lanes.double else y
 
 
 def flushed(y: Vector) -> Vector:

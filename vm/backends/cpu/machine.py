@@ -173,6 +173,7 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
     HEAVY_STEPS, HEAVY_SUMS = (
         sum(1 << i for i, name in enumerate(names) if name in emit.HEAVY) for names in (emit.STEPS, emit.SUMMED)
     )
+    ROUNDED = emit.ROUNDED
     SOFTMAX, SMALLEST_TOTAL, LARGEST_TOTAL = emit.SOFTMAX, emit.SMALLEST_TOTAL, emit.LARGEST_TOTAL
 
     def run(
@@ -262,6 +263,9 @@ def _make_run(fingerprint: str) -> Callable[..., None]:
                         elif kind == MOMENTS:
                             mean = total(scratch, WIDE_SUM, a, a, 0.0, n) / n
                             spread = total(scratch, DEVIATIONS, a, a, mean, n)
+                            near = spread <= n * (ROUNDED * mean) ** 2  # perhaps all are one number
+                            if near and total(scratch, DEVIATIONS, a, a, scratch[a], n) == 0.0:
+                                mean, spread = float(scratch[a]), 0.0
                             apart = mean - totals[j, x]
                             totals[j, x] += apart * n / (seen + n)
                             totals[j, x + 1] += spread + apart * apart * seen * n / (seen + n)

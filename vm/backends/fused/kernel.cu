@@ -174,6 +174,9 @@ KERNEL sweep(Pointers in, Pointers out, const Instruction* code, int length, con
           const double mean = across(width, 0.0, Add(), [&](int k) { return a[k]; }) / width;
           found.y = across(width, 0.0, Add(), [&](int k) { return (a[k] - mean) * (a[k] - mean); });
           found.x = mean;
+          if (found.y <= width * 1e-26 * mean * mean &&
+              across(width, 0.0, Add(), [&](int k) { return (a[k] - a[0]) * (a[k] - a[0]); }) == 0.0)
+            found = {a[0], 0.0};  // all are one number, and the rest was rounding
         }
       }
       if (LANE == 0) {
