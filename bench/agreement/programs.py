@@ -98,8 +98,16 @@ def broken_source(seed: int, shapes: list[tuple[int, int, int, int]]) -> MemoryC
 
 SHAPES = [(4, 6, 5, 2), (8, 6, 3, 3), (4, 10, 5, 1), (1, 1, 1, 2), (5, 7, 1, 2), (4, 6, 5, 4)]
 """Small networks, among them one of single elements, some of single rows and single layers."""
-EDGES = [(7, 9, 15, 1), (8, 16, 17, 1), (3, 1537, 3, 1), (16, 64, 33, 2), (1, 3073, 65, 1), (5, 767, 171, 1)]
-"""Around the widths of a vector (8, 16), of a tile (1536) and of a job."""
+EDGES = [
+    (7, 9, 15, 1),
+    (8, 16, 17, 1),
+    (3, 1537, 3, 1),
+    (16, 64, 33, 2),
+    (1, 3073, 65, 1),
+    (5, 767, 171, 1),
+    (65, 127, 33, 1),
+]
+"""Around the widths of a vector (8, 16), of a tile (1536) and of a job (8192 elements)."""
 
 
 @cache
