@@ -59,6 +59,12 @@ def test_a_logarithm_beyond_the_range_is_infinite(run):
     assert found.status.tolist() == [Status.INF, Status.INF, Status.OK]
 
 
+def test_the_logarithms_of_one_row_are_0(run):
+    layers = {"qkv.w": [np.random.default_rng(0).normal(0, 1, (1, 3001)).astype(np.float32)]}
+    formulas = ["sum(log_softmax(qkv.w))", "sum(abs(log_softmax(qkv.w / 3)))", "mean(log_softmax(exp(qkv.w) * 2))"]
+    np.testing.assert_array_equal(run(layers, formulas).scores, 0.0)
+
+
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, np.inf), (0.0, np.nan), (-0.5, np.nan), (-1.0, np.nan)])
 def test_an_infinite_factor_times_no_number_or_numbers_of_both_signs(run, factor, expected):
     """Σ (a b) over all rows and columns is not what follows from the sums of a's columns and b's rows there."""

@@ -86,7 +86,9 @@ def _normalized(known: Known, x: int, v: Value) -> Array:
 
 def _log_softmax(known: Known, x: int, v: Value) -> Array:
     (a,) = v.args
-    return known.sum(a, x) - known.rows(a) * known.over_columns(a, lambda largest, sums: largest + np.log(sums))
+    rows = known.rows(a)
+    total = known.sum(a, x) - rows * known.over_columns(a, lambda largest, sums: largest + np.log(sums))
+    return np.where(rows == 1, total * 0.0, total)
 
 
 SUMS: dict[str, Rule] = {

@@ -171,12 +171,10 @@ KERNEL sweep(Pointers in, Pointers out, const Instruction* code, int length, con
         case MIN: found.x = across(width, INFINITE, Least(), [&](int k) { return a[k]; }); break;
         case MAX: found.x = across(width, -INFINITE, Most(), [&](int k) { return a[k]; }); break;
         case MOMENTS: {
-          const double mean = across(width, 0.0, Add(), [&](int k) { return a[k]; }) / width;
+          const double first = a[0];  // from which equal numbers are exactly 0 apart
+          const double mean = first + across(width, 0.0, Add(), [&](int k) { return a[k] - first; }) / width;
           found.y = across(width, 0.0, Add(), [&](int k) { return (a[k] - mean) * (a[k] - mean); });
           found.x = mean;
-          if (found.y <= width * 1e-26 * mean * mean &&
-              across(width, 0.0, Add(), [&](int k) { return (a[k] - a[0]) * (a[k] - a[0]); }) == 0.0)
-            found = {a[0], 0.0};  // all are one number, and the rest was rounding
         }
       }
       if (LANE == 0) {
