@@ -47,6 +47,13 @@ def test_numbers_that_hardly_differ_deviate(run):
     np.testing.assert_allclose(run({"qkv.w": [numbers]}, ["std(qkv.w * 1.5)"]).scores, 1.5 * expected, rtol=1e-3)
 
 
+def test_float64_tiles_tell_numbers_apart_that_differ_in_their_last_digits():
+    """In fewer than the rounding of a mean may change."""
+    source = MemoryCache([{"qkv.w": [np.random.default_rng(0).normal(0, 1e-14, SHAPE).astype(np.float32)]}])
+    found = Evaluator(source, [0], backend_name="cpu").run([parse("std(sigmoid(qkv.w))")]).scores
+    np.testing.assert_allclose(found, 2.5e-15, rtol=0.05)
+
+
 def test_infinite_numbers_have_no_deviation(run):
     found = run({"qkv.w": [np.full(SHAPE, np.inf, np.float32)] * 2}, ["std(qkv.w)", "layer_std(mean(qkv.w))"])
     assert np.isnan(found.scores).all()

@@ -123,7 +123,7 @@ class Threads:
                 continue
             try:
                 work(self._quiet)
-            except BaseException:
+            except BaseException:  # raised again; whatever ends this thread, it helps no longer
                 with self._lock:
                     self._helping -= 1
                 raise
