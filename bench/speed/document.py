@@ -13,7 +13,8 @@ from ...vm.backends.cpu import emit, machine
 from ..pool import pool
 from ..truth.base import Benchmark
 from .correlations import compare_bootstrap, compare_correlations
-from .limits import instruction_seconds
+from .engines import Real
+from .limits import steady_instruction_seconds
 from .measure import Report, measure
 from .rebuild import Comparison, compare
 from .roofline import intensity, roofline
@@ -73,7 +74,7 @@ def figures(
         "engines": _engines([*small.rows, *large.rows]),
         "compiled": _engines(compiled.rows, prepare=True),
         "limits": _limits([small, large]),
-        "instructions": _instructions(),
+        "instructions": _instructions(1 if quick else repeats),
         "correlations": _table(
             ("measure", "networks", "ours, µs", "scipy, µs", "ratio", "largest difference"),
             [
@@ -148,16 +149,18 @@ def _limits(reports: Sequence[Report]) -> str:
     return _table(("engine, workload, elements", "kernel sum, GPops/s a thread"), sums) + text
 
 
-def _instructions() -> str:
+def _instructions(rounds: int) -> str:
     taken = [(machine.STEP, k, name) for k, name in enumerate(emit.STEPS)]
     taken += [(machine.TOTAL, k, f"total: {name}") for k, name in enumerate(_TOTALS)]
     taken += [(machine.STEP_SUM, k, f"total: Σ {name}, not stored") for k, name in enumerate(emit.SUMMED)]
     taken += [(machine.TAKE, machine.NOW, "take a segment"), (machine.COLUMN_STATISTICS, 0, "statistics of columns")]
+    formats: tuple[Real, ...] = (np.float64, np.float32)
+    columns = [steady_instruction_seconds([(kind, k) for kind, k, _ in taken], number, rounds) for number in formats]
     return _table(
         ("instruction", "float64 tile, ns", "float32 tile, ns"),
         [
-            (name, *(f"{instruction_seconds((kind, k), number) * 1e9:.3f}" for number in (np.float64, np.float32)))
-            for kind, k, name in taken
+            (name, *(f"{seconds * 1e9:.3f}" for seconds in row))
+            for (_, _, name), *row in zip(taken, *columns, strict=True)
         ],
     )
 

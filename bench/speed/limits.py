@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,11 +75,28 @@ def kernel_seconds(counts: Counter[Instruction], number: Real) -> float:
 
 def instruction_seconds(instruction: Instruction, number: Real) -> float:
     """Seconds per element of one instruction on a tile that stays in the first cache."""
+    return _of_one(_ten_and_twenty(instruction, number))
+
+
+def steady_instruction_seconds(instructions: Sequence[Instruction], number: Real, rounds: int) -> list[float]:
+    """The same for many, each timed once in every round: other users of a machine slow it down for seconds."""
+    times = [[_ten_and_twenty(i, number) for i in instructions] for _ in range(rounds)]
+    return [_of_one(pair) for pair in np.min(times, axis=0)]
+
+
+def _ten_and_twenty(instruction: Instruction, number: Real) -> tuple[float, float]:
+    """Seconds per element of ten and of twenty runs of the instruction, and what goes with them."""
     scale = 8 // np.dtype(number).itemsize
     x = np.random.default_rng(0).normal(0, 1, (2, 16, TYPICAL * scale // 16)).astype(np.float32)
     found = layout(np.array([16]), np.array([x[0].shape[1]]), scale)
-    times = [_timed([instruction] * count, list(x), found, number, _REPEATED) for count in (10, 20)]
-    return float(max(times[1] - times[0], 0.0) / 10 / _REPEATED / x[0].size)
+    elements = _REPEATED * x[0].size
+    ten, twenty = (_timed([instruction] * count, list(x), found, number, _REPEATED) for count in (10, 20))
+    return ten / elements, twenty / elements
+
+
+def _of_one(times: Sequence[float]) -> float:
+    ten, twenty = times
+    return float(max(twenty - ten, 0.0) / 10)
 
 
 def thread_gain(threads: int) -> float:
