@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -56,11 +57,27 @@ def _heavy(kind: int, variant: int) -> bool:
 
 
 def _generate(emitted: Callable[[Code], Any]) -> Any:
+    """A function of its own, called where the instruction is used: in one function with everything else each loop would
+    lose registers to constants of the others."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        result = emitted(Code(context, builder, signature, args))
-        return context.get_dummy_value() if result is None else result
+        name = f"{emitted.__name__}.{signature.args[0].dtype}"
+        function = builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(_returned(signature), [a.type for a in args]), name)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            inside = ir.IRBuilder(function.append_basic_block())
+            result = emitted(Code(context, inside, signature, function.args))
+            inside.ret_void() if result is None else inside.ret(result)
+        result = builder.call(function, args)
+        return context.get_dummy_value() if signature.return_type == types.void else result
 
     return codegen
+
+
+def _returned(signature: Any) -> Any:
+    return ir.VoidType() if signature.return_type == types.void else ir.DoubleType()
 
 
 def _step(context: Any, scratch: Any, number: Any, d: Any, a: Any, b: Any, s: Any, t: Any, n: Any, ahead: Any) -> Any:
